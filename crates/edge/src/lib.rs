@@ -1,0 +1,1 @@
+//! The delivery plane: it knows HTTP objects and no media.

@@ -1,0 +1,1 @@
+//! One binary: the OTT video platform.

@@ -1,0 +1,110 @@
+//! Decoder configurations and what can be read from them.
+
+pub mod aac;
+pub mod ac3;
+pub mod av1;
+pub mod avc;
+pub mod hevc;
+pub mod opus;
+pub mod vp9;
+
+use crate::TrackKind;
+
+/// A track's decoder configuration, parsed once from the bytes the encoder sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CodecConfig {
+    /// H.264 / MPEG-4 AVC.
+    Avc(avc::Config),
+    /// H.265 / HEVC.
+    Hevc(hevc::Config),
+    /// AV1.
+    Av1(av1::Config),
+    /// VP9.
+    Vp9(vp9::Config),
+    /// MPEG-4 AAC.
+    Aac(aac::Config),
+    /// Opus.
+    Opus(opus::Config),
+    /// AC-3 or E-AC-3.
+    Ac3(ac3::Config),
+}
+
+/// What a picture track says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoInfo {
+    /// Displayed width in pixels, after cropping.
+    pub width: u32,
+    /// Displayed height in pixels, after cropping.
+    pub height: u32,
+    /// Frames per second as a fraction, where the header tells (H.264 and H.265 VUI, AV1 timing info).
+    pub frame_rate: Option<(u32, u32)>,
+}
+
+/// What a sound track says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioInfo {
+    /// Output samples per second.
+    pub sample_rate: u32,
+    /// Channels.
+    pub channels: u32,
+    /// Output samples in one packet (1024 for AAC-LC, 960 for a 20 ms Opus packet).
+    pub frame_samples: u32,
+}
+
+impl CodecConfig {
+    /// Video or audio.
+    pub fn kind(&self) -> TrackKind {
+        match self {
+            Self::Avc(_) | Self::Hevc(_) | Self::Av1(_) | Self::Vp9(_) => TrackKind::Video,
+            Self::Aac(_) | Self::Opus(_) | Self::Ac3(_) => TrackKind::Audio,
+        }
+    }
+
+    /// The codec's usual name, for people: `H.264`, `AAC`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Avc(_) => "H.264",
+            Self::Hevc(_) => "H.265",
+            Self::Av1(_) => "AV1",
+            Self::Vp9(_) => "VP9",
+            Self::Aac(_) => "AAC",
+            Self::Opus(_) => "Opus",
+            Self::Ac3(ac3) if ac3.enhanced => "E-AC-3",
+            Self::Ac3(_) => "AC-3",
+        }
+    }
+
+    /// The CODECS value of HLS and DASH (RFC 6381): `avc1.640020`, `mp4a.40.2`.
+    pub fn rfc6381(&self) -> String {
+        match self {
+            Self::Avc(c) => c.rfc6381(),
+            Self::Hevc(c) => c.rfc6381(),
+            Self::Av1(c) => c.rfc6381(),
+            Self::Vp9(c) => c.rfc6381(),
+            Self::Aac(c) => c.rfc6381(),
+            Self::Opus(_) => "opus".into(),
+            Self::Ac3(c) => if c.enhanced { "ec-3" } else { "ac-3" }.into(),
+        }
+    }
+
+    /// Picture size and rate; `None` for audio.
+    pub fn video(&self) -> Option<VideoInfo> {
+        match self {
+            Self::Avc(c) => Some(c.info),
+            Self::Hevc(c) => Some(c.info),
+            Self::Av1(c) => Some(c.info),
+            Self::Vp9(c) => Some(c.info),
+            _ => None,
+        }
+    }
+
+    /// Sample rate and channels; `None` for video.
+    pub fn audio(&self) -> Option<AudioInfo> {
+        match self {
+            Self::Aac(c) => Some(AudioInfo { sample_rate: c.sample_rate, channels: c.channels, frame_samples: c.frame_samples }),
+            Self::Opus(c) => Some(AudioInfo { sample_rate: 48_000, channels: c.channels.into(), frame_samples: 960 }),
+            Self::Ac3(c) => Some(AudioInfo { sample_rate: c.sample_rate, channels: c.channels, frame_samples: 1536 }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Codec headers (H.264, H.265, AV1, VP9, AAC, Opus, AC-3) and containers (FLV, MPEG-TS, ISO-BMFF/CMAF), to and from
+//! [`Sample`]s.
+//!
+//! Pure: no sockets, no files, no clock, no async; bytes from a peer never panic. It deliberately does not know what a
+//! segment, a playlist or a stream's name is. Start from [`Sample`] and [`CodecConfig`].
+
+pub mod codec;
+mod error;
+mod sample;
+
+pub use codec::CodecConfig;
+pub use error::Error;
+pub use sample::{Sample, Track, TrackKind};
+
+/// The result of reading bytes from a peer.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,1 @@
+//! Samples in; parts, segments, playlists and manifests out; pure.

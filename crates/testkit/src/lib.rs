@@ -1,0 +1,1 @@
+//! Fake clock, sample generators, network emulator, HLS and DASH linters (development only).
