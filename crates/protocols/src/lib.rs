@@ -1,1 +1,3 @@
 //! Sans-IO protocol sessions.
+
+pub mod rtmp;

@@ -1,0 +1,190 @@
+//! AMF 3 (Action Message Format -- AMF 3, January 2013), reading only: peers with `objectEncoding` 3 switch to it within commands.
+
+use bytes::Bytes;
+
+use super::{Cursor, Error, VALUES_MAX, Value};
+
+// AMF 3, 3.1: type markers.
+const UNDEFINED: u8 = 0x00;
+const NULL: u8 = 0x01;
+const FALSE: u8 = 0x02;
+const TRUE: u8 = 0x03;
+const INTEGER: u8 = 0x04;
+const DOUBLE: u8 = 0x05;
+const STRING: u8 = 0x06;
+const XML_DOCUMENT: u8 = 0x07;
+const DATE: u8 = 0x08;
+const ARRAY: u8 = 0x09;
+const OBJECT: u8 = 0x0a;
+const XML: u8 = 0x0b;
+const BYTE_ARRAY: u8 = 0x0c;
+
+/// Class of an object whose traits later objects refer to (AMF 3, 3.12).
+#[derive(Clone, Default)]
+struct Traits {
+    names: Vec<String>,
+    dynamic: bool,
+}
+
+/// The tables that references of one AMF 3 value point into.
+#[derive(Default)]
+struct Tables {
+    strings: Vec<String>,
+    traits: Vec<Traits>,
+}
+
+/// Reads the AMF 3 value after an AMF 0 `avmplus` marker. References to complex values stay [`Value::Reference`].
+pub(super) fn value(cursor: &mut Cursor<'_>, depth: usize) -> Result<Value, Error> {
+    read(cursor, &mut Tables::default(), depth)
+}
+
+fn read(cursor: &mut Cursor<'_>, tables: &mut Tables, depth: usize) -> Result<Value, Error> {
+    cursor.enter(depth)?;
+    let offset_bytes = cursor.offset;
+    let marker = cursor.u8()?;
+    Ok(match marker {
+        UNDEFINED => Value::Undefined,
+        NULL => Value::Null,
+        FALSE => Value::Boolean(false),
+        TRUE => Value::Boolean(true),
+        INTEGER => Value::Number(f64::from(signed_29(u29(cursor)?))),
+        DOUBLE => Value::Number(cursor.f64()?),
+        STRING => Value::String(string(cursor, tables)?),
+        XML_DOCUMENT | XML => match inline_length(cursor)? {
+            Ok(length) => Value::Xml(cursor.text(length)?),
+            Err(reference) => reference,
+        },
+        DATE => match inline_length(cursor)? {
+            Ok(_) => Value::Date { unix_ms: cursor.f64()?, zone_minutes: 0 },
+            Err(reference) => reference,
+        },
+        BYTE_ARRAY => match inline_length(cursor)? {
+            Ok(length) => Value::Bytes(Bytes::copy_from_slice(cursor.take(length)?)),
+            Err(reference) => reference,
+        },
+        ARRAY => array(cursor, tables, depth)?,
+        OBJECT => object(cursor, tables, depth)?,
+        // Vectors, dictionaries and externalizable classes are not used in RTMP commands.
+        _ => return Err(Error::Marker { marker, offset_bytes }),
+    })
+}
+
+/// Variable-length unsigned integer of 29 bits (AMF 3, 1.3.1).
+fn u29(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
+    let mut number = 0;
+    for _ in 0..3 {
+        let byte = cursor.u8()?;
+        number = number << 7 | u32::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Ok(number << 8 | u32::from(cursor.u8()?))
+}
+
+fn signed_29(number: u32) -> i32 {
+    // The sign is bit 28: shifting it to bit 31 and back extends it.
+    (number << 3).cast_signed() >> 3
+}
+
+/// The length of an inline value, or the reference that stands for the value.
+fn inline_length(cursor: &mut Cursor<'_>) -> Result<Result<usize, Value>, Error> {
+    let header = u29(cursor)?;
+    Ok(match header & 1 {
+        0 => Err(Value::Reference(header >> 1)),
+        _ => Ok(length(header)),
+    })
+}
+
+fn length(header: u32) -> usize {
+    usize::try_from(header >> 1).unwrap_or(usize::MAX)
+}
+
+fn string(cursor: &mut Cursor<'_>, tables: &mut Tables) -> Result<String, Error> {
+    let offset_bytes = cursor.offset;
+    let header = u29(cursor)?;
+    if header & 1 == 0 {
+        // A reference costs two bytes and may name a long string: it counts as a value, so that a message cannot multiply itself.
+        cursor.values_left = cursor.values_left.checked_sub(1).ok_or(Error::Count)?;
+        let text = tables.strings.get(length(header)).ok_or(Error::Reference { offset_bytes })?;
+        return Ok(text.clone());
+    }
+    let text = cursor.text(length(header))?;
+    // The empty string is never sent by reference; a long one is kept as empty, so that references to it stay cheap.
+    if !text.is_empty() && tables.strings.len() < VALUES_MAX {
+        tables.strings.push(if text.len() <= REFERENCED_STRING_BYTES_MAX { text.clone() } else { String::new() });
+    }
+    Ok(text)
+}
+
+/// Longest string that a reference yields. Referenced strings are property names; without a limit, a message of a megabyte
+/// could ask for gigabytes.
+const REFERENCED_STRING_BYTES_MAX: usize = 256;
+
+fn array(cursor: &mut Cursor<'_>, tables: &mut Tables, depth: usize) -> Result<Value, Error> {
+    let dense = match inline_length(cursor)? {
+        Ok(dense) => dense,
+        Err(reference) => return Ok(reference),
+    };
+    let mut pairs = dynamic_members(cursor, tables, depth)?;
+    let mut values = Vec::new();
+    for _ in 0..dense {
+        values.push(read(cursor, tables, depth + 1)?);
+    }
+    if pairs.is_empty() {
+        return Ok(Value::StrictArray(values));
+    }
+    pairs.extend(values.into_iter().enumerate().map(|(index, value)| (index.to_string(), value)));
+    Ok(Value::EcmaArray(pairs))
+}
+
+fn dynamic_members(cursor: &mut Cursor<'_>, tables: &mut Tables, depth: usize) -> Result<Vec<(String, Value)>, Error> {
+    let mut pairs = Vec::new();
+    loop {
+        let name = string(cursor, tables)?;
+        if name.is_empty() {
+            return Ok(pairs);
+        }
+        pairs.push((name, read(cursor, tables, depth + 1)?));
+    }
+}
+
+fn object(cursor: &mut Cursor<'_>, tables: &mut Tables, depth: usize) -> Result<Value, Error> {
+    let offset_bytes = cursor.offset;
+    let header = u29(cursor)?;
+    if header & 1 == 0 {
+        return Ok(Value::Reference(header >> 1));
+    }
+    let traits = match header & 0b111 {
+        0b111 => return Err(Error::Marker { marker: OBJECT, offset_bytes }),
+        0b011 => new_traits(cursor, tables, header)?,
+        _ => known_traits(cursor, tables, header, offset_bytes)?,
+    };
+    let mut pairs = Vec::new();
+    for name in traits.names {
+        pairs.push((name, read(cursor, tables, depth + 1)?));
+    }
+    if traits.dynamic {
+        pairs.extend(dynamic_members(cursor, tables, depth)?);
+    }
+    Ok(Value::Object(pairs))
+}
+
+fn new_traits(cursor: &mut Cursor<'_>, tables: &mut Tables, header: u32) -> Result<Traits, Error> {
+    string(cursor, tables)?;
+    let mut traits = Traits { names: Vec::new(), dynamic: header & 0b1000 != 0 };
+    for _ in 0..header >> 4 {
+        cursor.values_left = cursor.values_left.checked_sub(1).ok_or(Error::Count)?;
+        traits.names.push(string(cursor, tables)?);
+    }
+    tables.traits.push(traits.clone());
+    Ok(traits)
+}
+
+/// Traits by reference cost as many values as they have names: see [`string`].
+fn known_traits(cursor: &mut Cursor<'_>, tables: &Tables, header: u32, offset_bytes: usize) -> Result<Traits, Error> {
+    let index = usize::try_from(header >> 2).unwrap_or(usize::MAX);
+    let traits = tables.traits.get(index).ok_or(Error::Reference { offset_bytes })?;
+    cursor.values_left = cursor.values_left.checked_sub(traits.names.len()).ok_or(Error::Count)?;
+    Ok(traits.clone())
+}
