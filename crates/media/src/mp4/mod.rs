@@ -1,0 +1,11 @@
+//! ISO-BMFF and CMAF (ISO/IEC 14496-12, 14496-15, 23000-19): fragmented MP4 to and from samples.
+//!
+//! Writing gives headers only: [`fragment_header`] ends with the `mdat` header, and the caller sends the samples' payloads
+//! behind it by reference, so no payload is copied. Reading slices payloads out of the input.
+
+mod boxes;
+mod fragment;
+mod init;
+
+pub use fragment::{Fragment, chunk_len, fragment_header};
+pub use init::init_segment;
