@@ -1,2 +1,7 @@
 //! The `headwater` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headwater::run(std::env::args_os())
+}

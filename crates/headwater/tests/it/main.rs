@@ -1,1 +1,5 @@
 //! Integration tests of `headwater`: one binary.
+
+mod binary;
+mod generated;
+mod ops;
