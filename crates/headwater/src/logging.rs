@@ -42,7 +42,9 @@ pub fn start(config: &Config) -> Result<(), Error> {
 pub fn filter(level: &str) -> Result<EnvFilter, Error> {
     let wrong = || Error::Level(level.to_owned());
     // A bare word that is no level would otherwise be taken for a crate to log in full.
-    let known = |part: &str| part.contains('=') || part.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    let known = |part: &str| {
+        !part.is_empty() && (part.contains('=') || part.parse::<tracing::level_filters::LevelFilter>().is_ok())
+    };
     if !level.split(',').all(|part| known(part.trim())) {
         return Err(wrong());
     }
