@@ -1,0 +1,126 @@
+//! `/channels.json`: what is on air, for the viewer app. With `?after=VERSION` the answer waits for a newer one, so that one
+//! request tells every viewer of a change at once.
+
+use std::time::Duration;
+
+use http::Response;
+use media::TrackKind;
+use serde::Serialize;
+
+use crate::{
+    hub::{Hub, Stream},
+    origin::{Body, json},
+};
+
+/// How long an answer waits for a change at most.
+const WAIT: Duration = Duration::from_secs(25);
+
+#[derive(Serialize)]
+struct Guide {
+    version: u64,
+    server: &'static str,
+    channels: Vec<Channel>,
+}
+
+/// A stream as the viewer app shows it. URLs are paths on this host.
+#[derive(Serialize)]
+struct Channel {
+    id: String,
+    app: String,
+    name: String,
+    title: String,
+    live: bool,
+    started_at: Option<String>,
+    hls: String,
+    dash: String,
+    thumbnail: String,
+    video: Option<Video>,
+    audio: Option<Audio>,
+    renditions: Vec<Rendition>,
+    kbps: u64,
+    gop_ms: i64,
+    notices: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Video {
+    codec: &'static str,
+    width: u32,
+    height: u32,
+    frame_rate: f64,
+}
+
+#[derive(Serialize)]
+struct Audio {
+    codec: &'static str,
+    sample_rate: u32,
+    channels: u32,
+}
+
+#[derive(Serialize)]
+struct Rendition {
+    name: String,
+    width: u32,
+    height: u32,
+    bandwidth: u64,
+}
+
+/// The guide, at once or when its version is above `after`.
+pub(crate) async fn answer(hub: &Hub, after: Option<&str>) -> Response<Body> {
+    let mut version = hub.watch_version();
+    if let Some(after) = after.and_then(|text| text.parse::<u64>().ok()) {
+        // Without a change in time the current guide is the answer.
+        let _ = tokio::time::timeout(WAIT, version.wait_for(|version| *version > after)).await;
+    }
+    let version = *version.borrow();
+    let channels = hub.all().iter().map(|stream| channel(stream)).collect();
+    json(&Guide { version, server: concat!("headwater ", env!("CARGO_PKG_VERSION")), channels })
+}
+
+fn channel(stream: &Stream) -> Channel {
+    let summary = stream.summary();
+    let stats = stream.present(|presentation| presentation.stats());
+    let source = |kind| {
+        let name = crate::hub::track_name(kind);
+        stats.tracks.iter().find(move |track| track.name == name)
+    };
+    let video = source(TrackKind::Video).and_then(|track| {
+        let info = track.codec.video()?;
+        let frame_rate = if summary.frame_rate > 0.0 { summary.frame_rate } else { header_rate(info.frame_rate) };
+        Some(Video { codec: track.codec.name(), width: info.width, height: info.height, frame_rate: rounded(frame_rate) })
+    });
+    let audio = source(TrackKind::Audio).and_then(|track| {
+        let info = track.codec.audio()?;
+        Some(Audio { codec: track.codec.name(), sample_rate: info.sample_rate, channels: info.channels })
+    });
+    let renditions = stats.tracks.iter().filter(|track| track.listed).filter_map(|track| {
+        let info = track.codec.video()?;
+        Some(Rendition { name: track.name.to_string(), width: info.width, height: info.height, bandwidth: track.bandwidth })
+    });
+    let id = stream.id.to_string();
+    Channel {
+        app: stream.id.app().to_owned(),
+        name: stream.id.name().to_owned(),
+        title: stream.id.name().to_owned(),
+        live: summary.live,
+        started_at: summary.started_at.map(|at| at.to_string()),
+        hls: format!("/{id}/index.m3u8"),
+        dash: format!("/{id}/manifest.mpd"),
+        thumbnail: format!("/{id}/thumb.jpg"),
+        video,
+        audio,
+        renditions: renditions.collect(),
+        kbps: summary.kbps,
+        gop_ms: summary.gop_ms,
+        notices: summary.notices,
+        id,
+    }
+}
+
+fn header_rate(rate: Option<(u32, u32)>) -> f64 {
+    rate.map_or(0.0, |(frames, seconds)| f64::from(frames) / f64::from(seconds.max(1)))
+}
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 100.0).round() / 100.0
+}

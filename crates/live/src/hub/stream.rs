@@ -1,0 +1,278 @@
+//! One stream: the ring for readers of frames, the presentation for readers over HTTP, and its life from the first
+//! publisher to the end of the rewind window.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use base::{Clock, StreamId, Wall};
+use media::{Sample, Track, TrackKind};
+use packager::{Presentation, Role, TrackName};
+use tokio::sync::{Notify, watch};
+
+use super::{
+    meter::Figures,
+    ring::{Item, Ring},
+};
+use crate::{Config, ladder, rtmp::Fanout};
+
+/// A stream and everything that reads from it. Cheap to share; locks are held for memory work only.
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// When the stream was created: the zero of its timeline.
+    pub(crate) created: Wall,
+    ring: Mutex<Ring>,
+    /// Wakes readers of the ring.
+    pub(crate) frames: Notify,
+    presentation: Mutex<Presentation>,
+    /// The presentation's version: wakes blocked HTTP answers.
+    version: watch::Sender<u64>,
+    pub(crate) fanout: Fanout,
+    pub(crate) ladder: ladder::Slot,
+    state: Mutex<State>,
+    /// The thumbnail's worker, one at a time.
+    pub(crate) thumbnail: tokio::sync::Mutex<crate::origin::Thumbnail>,
+    ended: AtomicBool,
+    /// Counts publishers; a delayed end applies only to the publisher it was meant for.
+    generation: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    publishing: bool,
+    since: Option<Wall>,
+    ended_at: Option<Wall>,
+    figures: Figures,
+    notices: Vec<String>,
+    taken_over: Option<Arc<Notify>>,
+}
+
+/// What a person wants to know of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamSummary {
+    /// `APP/NAME`.
+    pub id: StreamId,
+    /// Whether an encoder is sending, or expected back within moments.
+    pub live: bool,
+    /// When the current (or last) publisher began.
+    pub started_at: Option<Wall>,
+    /// Ingest bit rate in kbit/s.
+    pub kbps: u64,
+    /// Measured ingest frame rate.
+    pub frame_rate: f64,
+    /// Measured keyframe distance.
+    pub gop_ms: i64,
+    /// Warnings for operators and viewers.
+    pub notices: Vec<String>,
+}
+
+/// The presentation's track names: the source's picture and sound. Renditions are `v1`, `v2`, ….
+pub(crate) fn track_name(kind: TrackKind) -> TrackName {
+    let name = match kind {
+        TrackKind::Video => "v0",
+        TrackKind::Audio => "a0",
+    };
+    name.parse().expect("a constant track name is valid")
+}
+
+impl Stream {
+    pub(crate) fn new(id: StreamId, config: Arc<Config>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            presentation: Mutex::new(Presentation::new(config.packager())),
+            fanout: Fanout::new(&config),
+            created: clock.wall(),
+            id,
+            config,
+            clock,
+            ring: Mutex::default(),
+            frames: Notify::new(),
+            version: watch::Sender::new(0),
+            ladder: ladder::Slot::default(),
+            state: Mutex::default(),
+            thumbnail: tokio::sync::Mutex::default(),
+            ended: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// The frames, for readers.
+    pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().expect("no code panics while it holds the ring")
+    }
+
+    /// Reads or changes the presentation, and wakes blocked answers when that changed what they would say.
+    pub(crate) fn present<T>(&self, work: impl FnOnce(&mut Presentation) -> T) -> T {
+        let (result, version) = {
+            let mut presentation = self.presentation.lock().expect("no code panics while it holds the presentation");
+            let result = work(&mut presentation);
+            (result, presentation.version())
+        };
+        self.version.send_if_modified(|seen| std::mem::replace(seen, version) != version);
+        result
+    }
+
+    /// Follows the presentation's version.
+    pub(crate) fn watch_version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Whether the stream's playlists ended.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the state")
+    }
+
+    /// Takes the publisher's place. `Err` when it is taken and may not be taken over.
+    pub(super) fn occupy(&self) -> Result<(u64, Arc<Notify>), ()> {
+        let mut state = self.state();
+        if state.publishing {
+            let (true, Some(previous)) = (self.config.takeover, state.taken_over.take()) else { return Err(()) };
+            previous.notify_one();
+        }
+        let taken_over = Arc::new(Notify::new());
+        state.publishing = true;
+        state.since = Some(self.clock.wall());
+        state.ended_at = None;
+        state.notices.clear();
+        state.taken_over = Some(taken_over.clone());
+        self.ended.store(false, Ordering::Release);
+        Ok((self.generation.fetch_add(1, Ordering::AcqRel) + 1, taken_over))
+    }
+
+    /// Whether `generation` is still the newest publisher.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Acquire) == generation
+    }
+
+    /// The timeline of a new publisher begins.
+    pub(super) fn begin(&self, tracks: &[Track]) -> Result<(), packager::Error> {
+        let now = self.clock.wall();
+        {
+            let mut ring = self.ring();
+            ring.clear();
+            tracks.iter().for_each(|track| ring.push_track(track.clone()));
+        }
+        self.frames.notify_waiters();
+        let leader = tracks.iter().map(Track::kind).min();
+        self.present(|presentation| {
+            presentation.begin_epoch(now);
+            tracks.iter().try_for_each(|track| {
+                let role = if Some(track.kind()) == leader { Role::Leader } else { Role::Audio };
+                presentation.set_track(&track_name(track.kind()), role, track.clone())
+            })
+        })
+    }
+
+    /// A track's configuration changed in mid-stream.
+    pub(super) fn set_track(&self, track: Track) -> Result<(), packager::Error> {
+        let kind = track.kind();
+        let role = if kind == TrackKind::Video || self.ring().tracks().video.is_none() { Role::Leader } else { Role::Audio };
+        self.ring().push_track(track.clone());
+        self.frames.notify_waiters();
+        self.ladder.push_track(&track);
+        self.present(|presentation| presentation.set_track(&track_name(kind), role, track))
+    }
+
+    /// One frame of the source.
+    pub(super) fn push(&self, kind: TrackKind, name: &TrackName, sample: Sample) -> Result<(), packager::Error> {
+        self.ring().push_sample(kind, sample.clone());
+        self.frames.notify_waiters();
+        self.ladder.push_sample(kind, &sample);
+        self.present(|presentation| presentation.push(name, sample))
+    }
+
+    /// The publisher `generation` is gone: its last frames are published, and the stream waits for its return.
+    pub(super) fn vacate(&self, generation: u64) -> bool {
+        if !self.is_current(generation) {
+            return false;
+        }
+        self.state().publishing = false;
+        self.ladder.stop();
+        let now = self.clock.wall();
+        self.present(|presentation| presentation.end_epoch(now));
+        true
+    }
+
+    /// Ends the playlists and the players, unless another publisher came after `generation`.
+    pub(super) fn finish(&self, generation: u64) -> bool {
+        let mut state = self.state();
+        if !self.is_current(generation) || state.publishing {
+            return false;
+        }
+        state.ended_at = Some(self.clock.wall());
+        self.ended.store(true, Ordering::Release);
+        drop(state);
+        self.present(Presentation::end);
+        self.ring().clear();
+        self.fanout.end();
+        self.frames.notify_waiters();
+        true
+    }
+
+    /// Drops what left the rewind window; true when the whole stream has.
+    pub(super) fn expire(&self) -> bool {
+        let now = self.clock.wall();
+        self.present(|presentation| presentation.expire(now));
+        let window_ms = i64::from(self.config.window_ms);
+        self.state().ended_at.is_some_and(|ended| now.unix_ms() - ended.unix_ms() > window_ms)
+    }
+
+    pub(super) fn set_figures(&self, figures: Figures) {
+        self.state().figures = figures;
+    }
+
+    /// Shows `notice` to operators and viewers; the same text only once. True when it is new.
+    pub(crate) fn notice(&self, notice: String) -> bool {
+        /// More than these would not be read.
+        const NOTICES_MAX: usize = 8;
+        let mut state = self.state();
+        let new = !state.notices.contains(&notice) && state.notices.len() < NOTICES_MAX;
+        if new {
+            state.notices.push(notice);
+        }
+        new
+    }
+
+    pub(crate) fn summary(&self) -> StreamSummary {
+        let state = self.state();
+        StreamSummary {
+            id: self.id.clone(),
+            live: !self.is_ended(),
+            started_at: state.since,
+            kbps: state.figures.kbps,
+            frame_rate: state.figures.frame_rate,
+            gop_ms: state.figures.gop_ms,
+            notices: state.notices.clone(),
+        }
+    }
+
+    /// The newest frames a reader that has seen everything before `from` has not seen, and where it stands then. A reader that
+    /// fell off the ring continues at the newest keyframe, and is told so.
+    pub(crate) fn read(&self, from: u64, mut each: impl FnMut(&Item)) -> ReadOutcome {
+        let ring = self.ring();
+        let (start, skipped) = match ring.since(from) {
+            Some(_) => (from, false),
+            None => (ring.entrance(), true),
+        };
+        if skipped {
+            ring.tracks().iter().for_each(|track| each(&Item::Track(track.clone())));
+        }
+        if let Some(items) = ring.since(start) {
+            items.for_each(each);
+        }
+        ReadOutcome { next: ring.end(), skipped }
+    }
+}
+
+/// Where a reader of the ring stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadOutcome {
+    pub(crate) next: u64,
+    pub(crate) skipped: bool,
+}
