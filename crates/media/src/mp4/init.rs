@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::boxes::{full_box, put_box};
-use crate::{CodecConfig, Track, TrackKind, codec};
+use crate::{CodecConfig, Track, TrackKind};
 
 /// ISO/IEC 14496-12 8.2.2.2: the identity transformation.
 const UNITY_MATRIX: [u8; 36] = {
@@ -139,8 +139,10 @@ fn put_sample_entry(b: &mut Vec<u8>, track: &Track) {
         CodecConfig::Vp9(c) => {
             visual_entry(b, b"vp09", track, |b| full_box(b, b"vpcC", 1, 0, |b| b.extend_from_slice(&c.record)));
         }
-        CodecConfig::Aac(c) => audio_entry(b, b"mp4a", track, |b| full_box(b, b"esds", 0, 0, |b| put_esds(b, &c.record))),
-        CodecConfig::Opus(c) => audio_entry(b, b"Opus", track, |b| put_box(b, b"dOps", |b| put_dops(b, c))),
+        CodecConfig::Aac(c) => {
+            audio_entry(b, b"mp4a", track, |b| full_box(b, b"esds", 0, 0, |b| put_esds(b, &c.record)))
+        }
+        CodecConfig::Opus(c) => audio_entry(b, b"Opus", track, |b| put_record(b, b"dOps", &c.dops())),
         CodecConfig::Ac3(c) if c.enhanced => audio_entry(b, b"ec-3", track, |b| put_record(b, b"dec3", &c.record)),
         CodecConfig::Ac3(c) => audio_entry(b, b"ac-3", track, |b| put_record(b, b"dac3", &c.record)),
     }
@@ -210,13 +212,4 @@ fn descriptor(b: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
     }
     b.push(content.len() as u8 & 0x7F);
     b.extend_from_slice(&content);
-}
-
-/// OpusSpecificBox (Encapsulation of Opus in ISO-BMFF 4.3.2), mapping family 0.
-fn put_dops(b: &mut Vec<u8>, c: &codec::opus::Config) {
-    b.extend_from_slice(&[0, c.channels]);
-    b.extend_from_slice(&c.pre_skip.to_be_bytes());
-    b.extend_from_slice(&c.input_sample_rate.to_be_bytes());
-    b.extend_from_slice(&c.output_gain.to_be_bytes());
-    b.push(0);
 }

@@ -4,8 +4,13 @@
 //! behind it by reference, so no payload is copied. Reading slices payloads out of the input.
 
 mod boxes;
+mod demux;
+mod entry;
 mod fragment;
 mod init;
+mod read;
 
+pub use demux::{CHUNK_BYTES_MAX, Demuxer, Event, HEADER_BYTES_MAX};
 pub use fragment::{Fragment, chunk_len, fragment_header};
 pub use init::init_segment;
+pub use read::{Chunk, FRAGMENT_SAMPLES_MAX, TRACKS_MAX, read_chunks, read_init};

@@ -1,10 +1,14 @@
 //! MPEG-TS (ISO/IEC 13818-1): self-contained HLS segments out of samples, and samples out of a transport stream.
 
+mod demux;
 mod mux;
 mod packet;
+mod pes;
 mod psi;
 
+pub use demux::{Demuxer, Event, STREAMS_MAX, Stats};
 pub use mux::{AUDIO_PES_BYTES_MAX, CLOCK_OFFSET, Options, PCR_LEAD, segment};
+pub use pes::PES_BYTES_MAX;
 pub use psi::StreamType;
 
 /// Bytes of a transport packet (2.4.3.2).

@@ -14,7 +14,10 @@ use super::{
     packet::{PAYLOAD_BYTES, PesWriter, Pid, field_bytes},
     psi::{AUDIO_PID, PAT_PID, PMT_PID, StreamType, VIDEO_PID, pat_section, pmt_section},
 };
-use crate::{CodecConfig, Error, Result, Sample, Track, TrackKind, codec::aac::{ADTS_HEADER_BYTES, adts_header}};
+use crate::{
+    CodecConfig, Error, Result, Sample, Track, TrackKind,
+    codec::aac::{ADTS_HEADER_BYTES, adts_header},
+};
 
 /// Added to every PTS and DTS, in 90 kHz: 10 s, so that a timeline's first samples, B-frames and audio priming included,
 /// stay clear of the wrap at zero. Modulo 2^33.
@@ -221,15 +224,8 @@ impl<'a> Stream<'a> {
         while let Some(first) = self.samples.get(i) {
             let (end, frames_bytes) = self.audio_group(i, longest);
             let pts = self.to_90k(first.pts());
-            let mut pes = Pes {
-                samples: i..end,
-                pts,
-                dts: pts,
-                bytes: 0,
-                stuffing: 0,
-                packets: 0,
-                random_access: false,
-            };
+            let mut pes =
+                Pes { samples: i..end, pts, dts: pts, bytes: 0, stuffing: 0, packets: 0, random_access: false };
             pes.bytes = pes.header_bytes() + frames_bytes;
             // Up to 15 bytes of stuffing may come on top.
             let limit = PES_LENGTH_MAX - CONTINUITY_MODULUS;

@@ -229,8 +229,12 @@ mod tests {
     #[test]
     fn sections_read_as_written() {
         assert_eq!(read_section(&pat_section()), Ok(Some(Table::Pat { pmt_pid: PMT_PID })));
-        let streams =
-            vec![(VIDEO_PID, StreamType::Hevc), (AUDIO_PID, StreamType::Aac), (0x102, StreamType::Ac3), (0x103, StreamType::Eac3)];
+        let streams = vec![
+            (VIDEO_PID, StreamType::Hevc),
+            (AUDIO_PID, StreamType::Aac),
+            (0x102, StreamType::Ac3),
+            (0x103, StreamType::Eac3),
+        ];
         let written = pmt_section(VIDEO_PID, &streams);
         assert_eq!(read_section(&written), Ok(Some(Table::Pmt { streams })));
     }
