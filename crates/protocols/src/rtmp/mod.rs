@@ -8,11 +8,16 @@
 
 pub mod amf;
 pub mod chunk;
+mod client;
+mod connection;
 mod error;
 mod event;
 pub mod handshake;
+mod message;
+mod name;
 mod server;
 
+pub use client::{ClientAction, ClientConfig, ClientEvent, ClientOutput, ClientSession};
 pub use error::{At, Error};
 pub use event::{Event, MediaKind, Output, Rejection, RequestId};
 pub use server::{ServerConfig, ServerSession};

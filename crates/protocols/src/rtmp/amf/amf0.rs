@@ -182,3 +182,91 @@ fn write_name(out: &mut BytesMut, name: &str) {
     out.put_u16(u16::try_from(name.len()).unwrap_or(u16::MAX));
     out.put_slice(name.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtmp::amf::{DEPTH_MAX, VALUES_MAX};
+
+    fn check(bytes: &[u8], expected: Result<Vec<Value>, Error>) {
+        let shown = bytes.get(..16).unwrap_or(bytes);
+        assert_eq!(read_all(bytes), expected, "{shown:02x?}");
+    }
+
+    fn number(value: f64) -> Vec<u8> {
+        [&[NUMBER][..], &value.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn every_type_reads_as_the_specification_says() {
+        check(&number(1.5), Ok(vec![Value::Number(1.5)]));
+        check(&[1, 0, 1, 1, 1, 7], Ok(vec![Value::Boolean(false), Value::Boolean(true), Value::Boolean(true)]));
+        check(b"\x02\0\x04live", Ok(vec!["live".into()]));
+        check(b"\x03\0\x01a\x05\0\0\x09", Ok(vec![Value::Object(vec![("a".into(), Value::Null)])]));
+        check(&[5, 6, 0x0d], Ok(vec![Value::Null, Value::Undefined, Value::Undefined]));
+        check(&[7, 0, 3], Ok(vec![Value::Reference(3)]));
+        check(b"\x08\0\0\0\x63\0\x01a\x01\x01\0\0\x09", Ok(vec![Value::EcmaArray(vec![("a".into(), true.into())])]));
+        check(&[10, 0, 0, 0, 2, 5, 6], Ok(vec![Value::StrictArray(vec![Value::Null, Value::Undefined])]));
+        let date = [&[DATE][..], &86_400_000f64.to_be_bytes(), &[0xff, 0xff]].concat();
+        check(&date, Ok(vec![Value::Date { unix_ms: 86_400_000.0, zone_minutes: -1 }]));
+        check(b"\x0c\0\0\0\x02hi", Ok(vec!["hi".into()]));
+        check(b"\x0f\0\0\0\x04<a/>", Ok(vec![Value::Xml("<a/>".into())]));
+        check(b"\x10\0\x01C\0\x01a\x05\0\0\x09", Ok(vec![Value::Object(vec![("a".into(), Value::Null)])]));
+        check(b"\x02\0\x02\xff\xfe", Ok(vec!["\u{fffd}\u{fffd}".into()]));
+        check(b"", Ok(vec![]));
+    }
+
+    #[test]
+    fn a_missing_end_marker_at_the_end_of_metadata_is_forgiven() {
+        check(b"\x08\0\0\0\x01\0\x01a\x01\x01", Ok(vec![Value::EcmaArray(vec![("a".into(), true.into())])]));
+    }
+
+    #[test]
+    fn an_empty_name_is_a_name_unless_the_end_follows() {
+        check(b"\x03\0\0\x05\0\0\x09", Ok(vec![Value::Object(vec![(String::new(), Value::Null)])]));
+    }
+
+    #[test]
+    fn malformed_values_say_where() {
+        check(&[0, 1, 2], Err(Error::Truncated { offset_bytes: 1 }));
+        check(b"\x02\0\x05live", Err(Error::Truncated { offset_bytes: 3 }));
+        check(&[5, 4], Err(Error::Marker { marker: 4, offset_bytes: 1 }));
+        check(&[9], Err(Error::Marker { marker: 9, offset_bytes: 0 }));
+        check(&[0x0c, 0xff, 0xff, 0xff, 0xff, 1], Err(Error::Truncated { offset_bytes: 5 }));
+        check(&[0x0a, 0xff, 0xff, 0xff, 0xff], Err(Error::Truncated { offset_bytes: 5 }));
+        check(&[0x0a, 0xff, 0xff, 0xff, 0xff, 5], Err(Error::Truncated { offset_bytes: 6 }));
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let nested = |depth: usize| [&[10, 0, 0, 0, 1].repeat(depth)[..], &[5]].concat();
+        assert!(read_all(&nested(DEPTH_MAX - 1)).is_ok());
+        check(&nested(DEPTH_MAX), Err(Error::Depth));
+        check(&nested(10_000), Err(Error::Depth));
+        check(&b"\x03\0\x01a".repeat(10_000), Err(Error::Depth));
+    }
+
+    #[test]
+    fn the_number_of_values_is_limited() {
+        assert!(read_all(&vec![NULL; VALUES_MAX]).is_ok());
+        check(&vec![NULL; VALUES_MAX + 1], Err(Error::Count));
+        let array = [&[10, 0x7f, 0xff, 0xff, 0xff][..], &vec![NULL; VALUES_MAX]].concat();
+        check(&array, Err(Error::Count));
+    }
+
+    #[test]
+    fn reading_one_value_leaves_the_rest() {
+        let mut input = &[5, 6, 1][..];
+        assert_eq!(read(&mut input), Ok(Value::Null));
+        assert_eq!(input, [6, 1]);
+    }
+
+    #[test]
+    fn long_strings_and_names_are_written_readably() {
+        let long = "x".repeat(70_000);
+        let mut out = BytesMut::new();
+        write(&mut out, &Value::Object(vec![(long.clone(), long.as_str().into())]));
+        let expected = Value::Object(vec![("x".repeat(65_535), long.as_str().into())]);
+        assert_eq!(read_all(&out), Ok(vec![expected]));
+    }
+}

@@ -188,3 +188,75 @@ fn known_traits(cursor: &mut Cursor<'_>, tables: &Tables, header: u32, offset_by
     cursor.values_left = cursor.values_left.checked_sub(traits.names.len()).ok_or(Error::Count)?;
     Ok(traits.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtmp::amf::read_all;
+
+    /// Reads `bytes` after an `avmplus` marker.
+    fn check(bytes: &[u8], expected: Result<Value, Error>) {
+        let input = [&[0x11], bytes].concat();
+        let shown = bytes.get(..16).unwrap_or(bytes);
+        assert_eq!(read_all(&input), expected.map(|value| vec![value]), "{shown:02x?}");
+    }
+
+    fn object(pairs: &[(&str, Value)]) -> Value {
+        Value::Object(pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    }
+
+    #[test]
+    fn scalars_read_as_the_specification_says() {
+        check(&[0], Ok(Value::Undefined));
+        check(&[1], Ok(Value::Null));
+        check(&[2], Ok(Value::Boolean(false)));
+        check(&[3], Ok(Value::Boolean(true)));
+        check(&[4, 0x7f], Ok(Value::Number(127.0)));
+        check(&[4, 0x81, 0x00], Ok(Value::Number(128.0)));
+        check(&[4, 0xff, 0xff, 0xff, 0xff], Ok(Value::Number(-1.0)));
+        check(&[4, 0xc0, 0x80, 0x80, 0x00], Ok(Value::Number(-268_435_456.0)));
+        check(&[4, 0xbf, 0xff, 0xff, 0xff], Ok(Value::Number(268_435_455.0)));
+        check(&[5, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0], Ok(Value::Number(1.5)));
+        check(b"\x06\x09live", Ok("live".into()));
+        check(b"\x0b\x09<a/>", Ok(Value::Xml("<a/>".into())));
+        check(&[8, 1, 0, 0, 0, 0, 0, 0, 0, 0], Ok(Value::Date { unix_ms: 0.0, zone_minutes: 0 }));
+        check(&[0x0c, 5, 1, 2], Ok(Value::Bytes(Bytes::from_static(&[1, 2]))));
+        check(&[0x0a, 2], Ok(Value::Reference(1)));
+    }
+
+    #[test]
+    fn arrays_are_dense_or_associative() {
+        check(&[9, 5, 1, 1, 3], Ok(Value::StrictArray(vec![Value::Null, true.into()])));
+        let mixed = vec![("a".to_owned(), Value::Null), ("0".to_owned(), true.into())];
+        check(b"\x09\x03\x03a\x01\x01\x03", Ok(Value::EcmaArray(mixed)));
+    }
+
+    #[test]
+    fn objects_share_names_and_classes() {
+        // A dynamic object of a nameless class without fixed members, whose second member's name refers to the first.
+        check(b"\x0a\x0b\x01\x03a\x04\x01\x03b\x06\x00\x01", Ok(object(&[("a", 1.0.into()), ("b", "a".into())])));
+        // Two objects of a class with one member: the second refers to the class of the first.
+        let pair = Value::StrictArray(vec![object(&[("x", 1.0.into())]), object(&[("x", 2.0.into())])]);
+        check(b"\x09\x05\x01\x0a\x13\x01\x03x\x04\x01\x0a\x01\x04\x02", Ok(pair));
+    }
+
+    #[test]
+    fn malformed_values_are_errors() {
+        check(&[], Err(Error::Truncated { offset_bytes: 1 }));
+        check(&[4, 0xff], Err(Error::Truncated { offset_bytes: 3 }));
+        check(&[0x0d], Err(Error::Marker { marker: 0x0d, offset_bytes: 1 }));
+        check(&[6, 0], Err(Error::Reference { offset_bytes: 2 }));
+        check(&[0x0a, 0x01], Err(Error::Reference { offset_bytes: 2 }));
+        check(&[0x0a, 0x07], Err(Error::Marker { marker: 0x0a, offset_bytes: 2 }));
+        check(&[9, 3, 1].repeat(10_000), Err(Error::Depth));
+    }
+
+    #[test]
+    fn classes_by_reference_cannot_multiply_a_message() {
+        // A class of 100 names, then an array of objects that refer to it: 100 values for 2 + 100 bytes each.
+        let class = [&[0x0a, 0x8c, 0x43, 1][..], &[3, b'x'].repeat(100), &[1].repeat(100)].concat();
+        let again = [&[0x0a, 1][..], &[1].repeat(100)].concat();
+        let many = [&[9, 0xff, 0xff, 0xff, 0xff, 1][..], &class, &again.repeat(1_000)].concat();
+        check(&many, Err(Error::Count));
+    }
+}

@@ -82,7 +82,7 @@ impl Value {
     }
 
     /// The value of a name in an object or ECMA array.
-    pub fn field(&self, name: &str) -> Option<&Value> {
+    pub fn get(&self, name: &str) -> Option<&Value> {
         self.pairs().iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 }
