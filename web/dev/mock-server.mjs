@@ -104,6 +104,7 @@ export async function startMock({ port = 0, channels = [channel({ thumbnail: '/e
       for (const send of waiters) send();
     },
     async startMedia() {
+      for (const name of ['index', 'v0', 'v1']) await rm(join(media, `${name}.m3u8`), { force: true });
       encoder = spawn('ffmpeg', ffmpegArguments(media), { stdio: ['pipe', 'ignore', 'inherit'] });
       for (let tries = 0; tries < 150 && !existsSync(join(media, 'v1.m3u8')); tries += 1) await pause(100);
     },
@@ -134,7 +135,7 @@ function ffmpegArguments(folder) {
     ...['-hide_banner', '-loglevel', 'error', '-re'],
     ...['-f', 'lavfi', '-i', 'testsrc2=size=1280x720:rate=30,format=yuv420p'],
     ...['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000:beep_factor=4'],
-    ...['-filter_complex', '[0:v]split=2[a][b0];[b0]scale=640:360,split=2[b][t0];[t0]fps=1/2[t]'],
+    ...['-filter_complex', '[0:v]split=2[a][b0];[b0]scale=640:360,split=2[b][t0];[t0]fps=5[t]'],
     ...['-map', '[a]', '-map', '[b]', '-map', '1:a', '-map', '1:a'],
     ...['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-g', '30', '-b:v:0', '1500k', '-b:v:1', '500k'],
     ...['-c:a', 'aac', '-b:a', '64k', '-f', 'hls', '-hls_time', '1', '-hls_list_size', '60', '-hls_segment_type', 'fmp4'],

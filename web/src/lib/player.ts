@@ -142,6 +142,8 @@ export class Player {
 
   togglePlay(): void {
     if (!this.#video.paused) return this.#video.pause();
+    // After the end, play starts the rewind window over.
+    if (this.#state === 'ended') return this.seekTo(this.#window()[0]);
     this.#wantsPlay = true;
     void this.#play();
   }
@@ -190,12 +192,14 @@ export class Player {
   // --- the engine ---
 
   #build(state: PlaybackState): void {
+    // A broadcast that is over has no live edge to return to: a restart carries on where it was.
+    const resumeAt = this.#finished && state === 'recovering' ? this.#video.currentTime - this.#window()[0] : -1;
     this.#tearDown();
     if (this.#url === null) return;
     this.#finished = false;
     this.#lastProgressMs = performance.now();
     this.#setState(state);
-    if (Hls.isSupported()) this.#buildHls(this.#url);
+    if (Hls.isSupported()) this.#buildHls(this.#url, resumeAt);
     else this.#buildNative(this.#url);
   }
 
@@ -215,8 +219,8 @@ export class Player {
     }
   }
 
-  #buildHls(url: string): void {
-    const hls = new Hls(HLS_CONFIG);
+  #buildHls(url: string, startPosition: number): void {
+    const hls = new Hls({ ...HLS_CONFIG, startPosition });
     this.#hls = hls;
     hls.on(Hls.Events.MANIFEST_PARSED, () => {
       this.#readLevels(hls);
@@ -302,10 +306,12 @@ export class Player {
     const idle = !this.#wantsPlay || this.#video.paused || this.#video.ended || document.hidden;
     if (idle || position !== this.#lastPosition) this.#lastProgressMs = now;
     this.#lastPosition = position;
-    if (now - this.#lastProgressMs > STUCK_MS) {
-      this.#lastProgressMs = now;
-      this.#restartLater();
-    }
+    if (now - this.#lastProgressMs <= STUCK_MS) return;
+    this.#lastProgressMs = now;
+    if (!this.#finished) return this.#restartLater();
+    // A finished broadcast whose sound and picture do not end together never reaches its nominal end.
+    this.#onEnded();
+    this.#video.pause();
   }
 
   // --- the <video>'s own events ---
@@ -336,7 +342,7 @@ export class Player {
   }
 
   #onPause(): void {
-    if (this.#video.ended || this.#url === null) return;
+    if (this.#video.ended || this.#state === 'ended' || this.#url === null) return;
     this.#wantsPlay = false;
     this.#endStall();
     this.#setState('paused');
