@@ -10,7 +10,7 @@ pub struct Field {
     pub key: &'static str,
     /// The default as TOML, e.g. `2000` or `"0.0.0.0:1935"`.
     pub default: &'static str,
-    /// The Rust type as declared, e.g. `u32`. One that names `Secret` is never shown.
+    /// The Rust type as declared, e.g. `u32`. The value of one that names a secret or a key is never shown.
     pub kind: &'static str,
     /// What it does, with unit and range: the doc comment of the field.
     pub doc: &'static str,

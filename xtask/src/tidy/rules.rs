@@ -17,7 +17,7 @@ const NOT_IN_CORES: &[(&str, &str)] = &[
     ("std::time::SystemTime", "a core has no clock: time is an argument"),
 ];
 /// Where text may be printed: the command line, the repository's tasks and the benches' tables.
-const PRINTING: &[&str] = &["crates/headwater/src/cli.rs", "xtask/", "benches/"];
+const PRINTING: &[&str] = &["crates/headwater/src/cli.rs", "xtask/", "benches/", "fuzz/driver/"];
 /// Cargo reads its instructions from what a build script prints.
 const BUILD_SCRIPT: &str = "build.rs";
 const PRINTING_MACROS: &[&str] = &["println!", "eprintln!", "print!", "eprint!", "dbg!"];

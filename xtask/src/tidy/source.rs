@@ -32,7 +32,7 @@ impl Source {
 
 fn is_test_file(path: &str) -> bool {
     let inner = path.strip_prefix("tests/").map_or(path, |_| "/tests/");
-    inner.contains("/tests/") || inner.contains("/benches/") || path.ends_with("/tests.rs") || path.starts_with("fuzz/")
+    inner.contains("/tests/") || path.ends_with("/tests.rs") || path.starts_with("fuzz/fuzz_targets/")
 }
 
 fn blank(text: &str) -> String {

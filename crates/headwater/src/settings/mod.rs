@@ -75,9 +75,10 @@ pub fn env_name(section: &str, key: &str) -> String {
     format!("{ENV_PREFIX}{}_{}", section.to_ascii_uppercase(), key.to_ascii_uppercase())
 }
 
-/// Whether a setting's value is never shown.
+/// Whether a setting's value is never shown: its type or its name speaks of a key, token, password or secret. Showing too little is no harm.
 pub fn is_secret(field: &Field) -> bool {
-    field.kind.contains("Secret")
+    let names = format!("{} {}", field.kind, field.key).to_ascii_lowercase();
+    ["secret", "key", "token", "password"].iter().any(|word| names.contains(word))
 }
 
 #[cfg(test)]

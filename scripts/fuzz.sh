@@ -1,0 +1,6 @@
+#!/bin/bash
+# Runs every fuzz target with seeded mutations for the given seconds each, on the stable toolchain. `cargo fuzz run TARGET` in fuzz/ runs the
+# same targets guided by coverage, where a nightly toolchain is at hand.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+exec cargo run --locked --quiet --package fuzz-driver -- --seconds "${1:?usage: fuzz.sh SECONDS}"

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Every check and every test, from a clean clone or again. Ends with a table of the steps and their seconds.
+set -uo pipefail
+. "$(dirname "$0")/env.sh"
+
+mkdir -p target
+STEPS=$(mktemp)
+export STEPS
+began=$(date +%s)
+
+summary() {
+  local code=$?
+  echo
+  cat "$STEPS"
+  rm -f "$STEPS"
+  local seconds=$(($(date +%s) - began))
+  if [ "$code" -eq 0 ]; then
+    echo "make test: ok, $seconds s"
+  else
+    echo "make test: FAILED, $seconds s"
+  fi
+  exit "$code"
+}
+trap summary EXIT
+
+must() {
+  step "$@" || exit 1
+}
+
+must "set-up" scripts/setup.sh test
+must "web app" scripts/web.sh check
+must "formatting" cargo fmt --all --check
+must "build the tests" cargo test --locked --workspace --no-run --quiet
+must "unit and integration tests" cargo test --locked --workspace --quiet --lib --bins --test it
+must "examples in the documentation" cargo test --locked --workspace --quiet --doc
+must "fuzz targets, 2 s each" scripts/fuzz.sh 2
+must "house rules" cargo xtask tidy
+must "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+must "licences and dependencies" scripts/deny.sh
+# The whole workspace is named, so that the end-to-end tests drive the very binary that was built above.
+must "end to end" cargo test --locked --workspace --quiet --test e2e -- --test-threads=1
