@@ -4,13 +4,16 @@
 //! Pure: no sockets, no files, no clock, no async; bytes from a peer never panic. It deliberately does not know what a
 //! segment, a playlist or a stream's name is. Start from [`Sample`] and [`CodecConfig`].
 
+mod audio_clock;
 mod bits;
 pub mod codec;
 mod error;
+pub mod flv;
 pub mod mp4;
 mod sample;
 pub mod ts;
 
+pub use audio_clock::AudioClock;
 pub use codec::CodecConfig;
 pub use error::Error;
 pub use sample::{Sample, Track, TrackKind};

@@ -86,8 +86,8 @@ impl Config {
 }
 
 /// Brings a temporal unit in the low-overhead format (5.2) to the form that [`Sample`](crate::Sample) describes: every
-/// OBU with its size, without temporal delimiters, tile lists and padding (AV1 ISO binding 2.4). It is `payload` itself,
-/// uncopied, when that has this form already.
+/// OBU with its size, without temporal delimiters, tile lists and padding (AV1 ISO binding 2.4). It shares the memory of
+/// `payload` when that has this form already, or only lacks it at the front.
 ///
 /// `sync` means that the first frame is a shown key frame. A key frame without a sequence header before it gets the one
 /// of `config`, because a sync sample must contain it. `parameter_sets` is `Some` when the temporal unit holds another
@@ -99,9 +99,15 @@ pub fn canonical(payload: Bytes, config: Option<&Config>) -> Result<AccessUnit> 
     let current = config.and_then(Config::sequence_header);
     let mut new_header = None;
     let (mut has_header, mut rewrite, mut frame) = (false, false, None);
-    for obu in Obus::new(&payload) {
-        let obu = obu?;
-        rewrite |= !obu.has_size || !obu.is_stored();
+    let (mut kept, mut kept_from) = (false, 0);
+    let mut obus = Obus::new(&payload);
+    while let Some(obu) = obus.next().transpose()? {
+        // What is left out at the front needs no copy: nearly always a temporal delimiter.
+        rewrite |= !obu.has_size || kept && !obu.is_stored();
+        kept |= obu.is_stored();
+        if !kept {
+            kept_from = payload.len() - obus.rest.len();
+        }
         match obu.kind {
             OBU_SEQUENCE_HEADER => {
                 has_header = true;
@@ -117,7 +123,7 @@ pub fn canonical(payload: Bytes, config: Option<&Config>) -> Result<AccessUnit> 
     };
     let missing_header = current.filter(|_| sync && !has_header);
     if !rewrite && missing_header.is_none() {
-        return Ok(AccessUnit { payload, sync, parameter_sets });
+        return Ok(AccessUnit { payload: payload.slice(kept_from.min(payload.len())..), sync, parameter_sets });
     }
     let mut out = BytesMut::with_capacity(payload.len().saturating_add(64));
     if let Some(header) = missing_header {

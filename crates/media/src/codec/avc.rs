@@ -103,7 +103,7 @@ impl Config {
 }
 
 /// Brings an access unit to the form that [`Sample`](crate::Sample) describes: 4-byte lengths, no parameter sets,
-/// delimiters or filler. It is `payload` itself, uncopied, when that has this form already.
+/// delimiters or filler. It shares the memory of `payload` when that has this form already, or only lacks it at the front.
 ///
 /// `sync` comes from the NAL units: an IDR picture, whatever the container claims. A payload without any slice (parameter
 /// sets or SEI alone) becomes an empty one: there is no picture to store.

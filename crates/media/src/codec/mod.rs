@@ -76,6 +76,13 @@ pub struct AccessUnit<C> {
     pub parameter_sets: Option<C>,
 }
 
+impl<C> AccessUnit<C> {
+    /// The same with another type of configuration.
+    pub fn map<D>(self, wrap: impl FnOnce(C) -> D) -> AccessUnit<D> {
+        AccessUnit { payload: self.payload, sync: self.sync, parameter_sets: self.parameter_sets.map(wrap) }
+    }
+}
+
 impl CodecConfig {
     /// Video or audio.
     pub fn kind(&self) -> TrackKind {

@@ -34,14 +34,21 @@ pub(super) trait Syntax: Sized {
 /// The canonical form of `payload`, whose NAL units stand behind lengths of `length_size` bytes.
 pub(super) fn canonical<C: Syntax>(payload: Bytes, length_size: u8, config: &C) -> Result<AccessUnit<C>> {
     let mut survey = Survey::default();
-    for nal in Lengths::new(C::WHAT, &payload, length_size) {
-        survey.add(C::role(nal?));
+    let mut nals = Lengths::new(C::WHAT, &payload, length_size);
+    let mut kept_from = 0;
+    while let Some(nal) = nals.next().transpose()? {
+        survey.add(C::role(nal));
+        if !survey.kept {
+            kept_from = nals.consumed();
+        }
     }
-    if length_size == 4 && !survey.rewrite {
-        let payload = if survey.slices { payload } else { Bytes::new() };
-        return Ok(AccessUnit { payload, sync: survey.sync, parameter_sets: None });
+    let nals = || Lengths::new(C::WHAT, &payload, length_size).map_while(Result::ok);
+    if length_size == 4 && !survey.holes {
+        let parameter_sets = survey.parameter_sets(Some(config), nals())?;
+        let payload = if survey.slices { payload.slice(kept_from.min(payload.len())..) } else { Bytes::new() };
+        return Ok(AccessUnit { payload, sync: survey.sync, parameter_sets });
     }
-    survey.rebuild(Some(config), payload.len(), || Lengths::new(C::WHAT, &payload, length_size).map_while(Result::ok))
+    survey.rebuild(Some(config), payload.len(), nals)
 }
 
 /// The canonical form of `annexb`, whose NAL units stand behind start codes.
@@ -71,8 +78,11 @@ pub(super) fn put_annexb(nal: &[u8], out: &mut impl BufMut) {
 struct Survey {
     slices: bool,
     sync: bool,
-    parameter_sets: bool,
-    rewrite: bool,
+    has_parameter_sets: bool,
+    /// There is something to keep.
+    kept: bool,
+    /// There is something to leave out behind something to keep: no slice of the payload will do.
+    holes: bool,
 }
 
 impl Survey {
@@ -80,11 +90,22 @@ impl Survey {
         match role {
             Role::Slice { sync } => {
                 self.sync |= sync && !self.slices;
-                self.slices = true;
+                (self.slices, self.kept) = (true, true);
             }
-            Role::ParameterSet => (self.parameter_sets, self.rewrite) = (true, true),
-            Role::Discard => self.rewrite = true,
-            Role::Keep => {}
+            Role::Keep => self.kept = true,
+            Role::ParameterSet => (self.has_parameter_sets, self.holes) = (true, self.holes | self.kept),
+            Role::Discard => self.holes |= self.kept,
+        }
+    }
+
+    fn parameter_sets<'a, C: Syntax>(
+        &self,
+        config: Option<&C>,
+        nals: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<C>> {
+        match self.has_parameter_sets {
+            true => C::updated(config, nals.filter(|nal| C::role(nal) == Role::ParameterSet)),
+            false => Ok(None),
         }
     }
 
@@ -94,10 +115,7 @@ impl Survey {
         size_hint: usize,
         nals: impl Fn() -> I,
     ) -> Result<AccessUnit<C>> {
-        let parameter_sets = match self.parameter_sets {
-            true => C::updated(config, nals().filter(|nal| C::role(nal) == Role::ParameterSet))?,
-            false => None,
-        };
+        let parameter_sets = self.parameter_sets(config, nals())?;
         let mut payload = BytesMut::with_capacity(if self.slices { size_hint.saturating_add(16) } else { 0 });
         if self.slices {
             for nal in nals().filter(|nal| matches!(C::role(nal), Role::Slice { .. } | Role::Keep)) {
@@ -122,6 +140,11 @@ impl<'a> Lengths<'a> {
         Self { what, total: payload.len(), rest: payload, length_size: length_size.into() }
     }
 
+    /// Bytes read so far.
+    fn consumed(&self) -> usize {
+        self.total - self.rest.len()
+    }
+
     fn split(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.rest.split_at_checked(self.length_size)?;
         let length = length.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
@@ -131,7 +154,7 @@ impl<'a> Lengths<'a> {
     }
 
     fn lie(&mut self) -> Error {
-        let at = self.total - self.rest.len();
+        let at = self.consumed();
         let length =
             self.rest.iter().take(self.length_size).fold(0_usize, |value, byte| value << 8 | usize::from(*byte));
         self.rest = &[];

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{VideoInfo, check_picture_size};
+use super::{AccessUnit, VideoInfo, check_picture_size};
 use crate::{Error, Result, bits::BitReader};
 
 /// Bytes of a VPCodecConfigurationRecord without codec initialisation data, which VP9 does not have.
@@ -78,6 +78,29 @@ impl Config {
     pub fn rfc6381(&self) -> String {
         format!("vp09.{:02}.{:02}.{:02}", self.profile, self.level, self.bit_depth)
     }
+}
+
+/// A frame or superframe as a sample: it is stored as it comes. `parameter_sets` is `Some` when a key frame tells another
+/// picture size or format than `config`, or there is none yet; levels and colours come from `record`, the source's
+/// VPCodecConfigurationRecord, as long as that agrees with the frame.
+///
+/// # Errors
+/// When the frame header cannot be read, or `record` neither fits nor can be replaced.
+pub fn access_unit(payload: Bytes, record: &[u8], config: Option<&Config>) -> Result<AccessUnit<Config>> {
+    let header = FrameHeader::parse(&payload)?;
+    let Some(key) = header.key else { return Ok(AccessUnit { payload, sync: false, parameter_sets: None }) };
+    let fits = |config: &Config| {
+        (config.profile, config.bit_depth) == (header.profile, key.bit_depth)
+            && (config.info.width, config.info.height) == (key.width, key.height)
+    };
+    if config.is_some_and(fits) {
+        return Ok(AccessUnit { payload, sync: true, parameter_sets: None });
+    }
+    let parameter_sets = match Config::from_record(record, key.info()) {
+        Ok(config) if fits(&config) => config,
+        _ => Config::from_key_frame(&payload)?,
+    };
+    Ok(AccessUnit { payload, sync: true, parameter_sets: Some(parameter_sets) })
 }
 
 /// The beginning of a frame's uncompressed_header() (VP9 bitstream specification 6.2).
