@@ -1,1 +1,3 @@
 //! Integration tests of `protocols`: one binary.
+
+mod rtmp;

@@ -168,13 +168,13 @@ impl ServerSession {
             let description = "This connection publishes: use a connection for each stream.";
             return self.refuse(message_stream, Rejection::PLAY_FAILED, description);
         }
-        // RTMP 1.0, 7.2.2.1: -2 where absent; the reset flag is a boolean or a number, and set where absent.
-        let start_ms = command.argument(2).and_then(amf::Value::as_number).unwrap_or(-2.0) * 1000.0;
+        // RTMP 1.0, 7.2.2.1: the reset flag is a boolean or a number, and set where absent.
+        let start = command.argument(2).and_then(amf::Value::as_number);
         let reset = command.argument(4).and_then(amf::Value::as_bool).unwrap_or(true);
         let request = self.request();
         self.enter(Phase::PlayAsked { request, message_stream, reset });
         let app = self.application.as_ref().map(|application| application.name.clone()).unwrap_or_default();
-        self.events.push_back(Event::Play { request, app, name, query, start_ms: start_ms as i64 });
+        self.events.push_back(Event::Play { request, app, name, query, start_ms: start_ms(start) });
         Ok(())
     }
 
@@ -260,6 +260,14 @@ impl ServerSession {
     /// The message stream in use.
     fn message_stream(&self) -> Option<u32> {
         self.phase.request().map(|(_, message_stream)| message_stream)
+    }
+}
+
+/// Where to start: players send milliseconds, though RTMP 1.0, 7.2.2.1 says seconds; -2 (the default) and -1 are meant as written.
+fn start_ms(start: Option<f64>) -> i64 {
+    match start.unwrap_or(-2.0) {
+        special if special == -1.0 || special == -2.0 => special as i64 * 1000,
+        start => start as i64,
     }
 }
 

@@ -1,0 +1,175 @@
+//! FFmpeg publishes to, and plays from, a server session on a loopback socket.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use base::Mono;
+use bytes::Bytes;
+use protocols::rtmp::{Error, Event, MediaKind, Output, Rejection, ServerConfig, ServerSession};
+
+/// A peer that says nothing for this long has failed the test.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FRAMES: usize = 50;
+
+/// Drives a session over a socket until the peer closes, the session fails, or `on_event` returns false.
+fn drive(
+    mut socket: TcpStream,
+    mut on_event: impl FnMut(&mut ServerSession, Event) -> bool,
+) -> Result<Vec<u8>, (Error, Vec<u8>)> {
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes timeouts");
+    let begin = Instant::now();
+    let now = || Mono::from_origin(begin.elapsed());
+    let mut session = ServerSession::new(ServerConfig::default(), now());
+    let mut received = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = match socket.read(&mut buffer) {
+            Ok(0) | Err(_) => return Ok(received),
+            Ok(count) => count,
+        };
+        received.extend_from_slice(&buffer[..count]);
+        let result = session.handle_input(now(), &buffer[..count]);
+        let mut go_on = true;
+        loop {
+            match session.poll_output() {
+                // A peer that has gone shows at the next read.
+                Output::Transmit(bytes) => drop(socket.write_all(&bytes)),
+                Output::Event(event) => go_on &= on_event(&mut session, event),
+                Output::Timeout(_) => break,
+            }
+        }
+        if let Err(error) = result {
+            return Err((error, received));
+        }
+        if !go_on {
+            return Ok(received);
+        }
+    }
+}
+
+fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    (listener, port)
+}
+
+/// Publishes two seconds of colour bars and a tone; returns what FFmpeg wrote to stderr.
+fn publish(url: &str) -> std::process::Child {
+    let filters = ["testsrc2=size=320x180:rate=25", "sine=frequency=440:sample_rate=48000"];
+    let mut command = Command::new("ffmpeg");
+    command.args(["-hide_banner", "-v", "error", "-nostdin"]);
+    filters.iter().for_each(|filter| drop(command.args(["-f", "lavfi", "-i", filter])));
+    command.args(["-t", "2", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "2", "-g", "25"]);
+    command.args(["-c:a", "aac", "-f", "flv", url]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg is installed")
+}
+
+/// Everything FFmpeg publishes to a session, with how it ended on both sides.
+fn record() -> Vec<Event> {
+    let (listener, port) = listen();
+    let encoder = publish(&format!("rtmp://127.0.0.1:{port}/live/colorbar?key=hunter2"));
+    let (socket, _) = listener.accept().expect("FFmpeg connects");
+    let mut events = Vec::new();
+    let result = drive(socket, |session, event| {
+        if let Event::Publish { request, .. } = &event {
+            session.accept(*request);
+        }
+        events.push(event);
+        true
+    });
+    assert!(result.is_ok(), "{:?}", result.map_err(|(error, _)| error));
+    let output = encoder.wait_with_output().expect("FFmpeg ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    events
+}
+
+fn media(events: &[Event]) -> impl Iterator<Item = (MediaKind, i64, &Bytes)> {
+    events.iter().filter_map(|event| match event {
+        Event::Media { kind, timestamp_ms, body } => Some((*kind, *timestamp_ms, body)),
+        _ => None,
+    })
+}
+
+#[test]
+fn ffmpeg_publishes() {
+    let events = record();
+    assert!(!format!("{events:?}").contains("hunter2"), "keys do not print");
+    assert!(events.iter().any(|event| matches!(event, Event::Connected { app, .. } if app == "live")));
+    let published = |event: &Event| {
+        matches!(event, Event::Publish { app, name, query: Some(query), kind, .. }
+            if app == "live" && name == "colorbar" && query == "key=hunter2" && kind == "live")
+    };
+    assert!(events.iter().any(published), "{events:?}");
+    let width = events.iter().find_map(|event| match event {
+        Event::Metadata { values } => values.get("width")?.as_number(),
+        _ => None,
+    });
+    assert_eq!(width, Some(320.0));
+    assert_eq!(events.last(), Some(&Event::Unpublish));
+
+    for (kind, at_least, header) in [(MediaKind::Video, FRAMES, 0), (MediaKind::Audio, 93, 0)] {
+        let of_kind: Vec<_> = media(&events).filter(|(k, ..)| *k == kind).collect();
+        // Every frame, and one tag of configuration (AVCPacketType and AACPacketType 0).
+        assert!(of_kind.len() > at_least, "{kind:?}: {}", of_kind.len());
+        assert_eq!(of_kind[0].2.get(1), Some(&header), "{kind:?} begins with its configuration");
+        let times: Vec<_> = of_kind.iter().map(|(_, time, _)| *time).collect();
+        assert!(times.is_sorted(), "{kind:?}: {times:?}");
+        assert!(times[0] >= 0 && (1_800..2_200).contains(times.last().expect("not empty")), "{kind:?}: {times:?}");
+    }
+}
+
+#[test]
+fn ffmpeg_plays_what_was_published() {
+    let events = record();
+    let (listener, port) = listen();
+    let player = Command::new("ffmpeg")
+        .args(["-hide_banner", "-v", "error", "-nostdin", "-i", &format!("rtmp://127.0.0.1:{port}/live/colorbar")])
+        .args(["-map", "0:v", "-f", "framecrc", "-", "-map", "0:a", "-f", "null", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is installed");
+    let (socket, _) = listener.accept().expect("FFmpeg connects");
+    let result = drive(socket, |session, event| {
+        if let Event::Play { request, app, name, .. } = &event {
+            assert_eq!((app.as_str(), name.as_str()), ("live", "colorbar"));
+            session.accept(*request);
+            session.send_metadata(0, &[("width", 320.0.into()), ("height", 180.0.into())]);
+            for (kind, timestamp_ms, body) in media(&events) {
+                let (header, payload) = (body.slice(..1), body.slice(1..));
+                session.send_media(kind, u32::try_from(timestamp_ms).expect("a short stream"), &header, &payload);
+            }
+            session.end_of_stream();
+        }
+        true
+    });
+    assert!(result.is_ok(), "{:?}", result.map_err(|(error, _)| error));
+    let output = player.wait_with_output().expect("FFmpeg ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+    let frames = String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with('0')).count();
+    assert_eq!(frames, FRAMES);
+}
+
+#[test]
+fn ffmpeg_shows_why_it_is_refused() {
+    let (listener, port) = listen();
+    let encoder = publish(&format!("rtmp://127.0.0.1:{port}/live/colorbar"));
+    let (socket, _) = listener.accept().expect("FFmpeg connects");
+    let result = drive(socket, |session, event| {
+        if let Event::Publish { request, .. } = event {
+            let why = "live/colorbar has a publisher already: choose another name";
+            session.reject(request, Rejection::new(Rejection::PUBLISH_BAD_NAME, why));
+        }
+        true
+    });
+    assert!(result.is_ok(), "FFmpeg closes by itself");
+    let output = encoder.wait_with_output().expect("FFmpeg ends");
+    assert!(!output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("has a publisher already: choose another name"), "{stderr}");
+}

@@ -1,0 +1,6 @@
+//! RTMP, against itself, against real programs, and against peers that mean harm.
+
+mod ffmpeg;
+mod hostile;
+mod pair;
+mod peer;
