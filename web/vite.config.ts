@@ -16,7 +16,7 @@ export default defineConfig({
   },
   server: {
     // `npm run dev` against a running platform (or `npm run mock`): only the app itself comes from Vite.
-    proxy: { '^/(?!app/|@|node_modules/|src/)': 'http://127.0.0.1:8080' },
+    proxy: { '^/(?!app(/|$))': 'http://127.0.0.1:8080' },
   },
   test: { environment: 'node', include: ['src/**/*.test.ts'] },
 });

@@ -31,6 +31,8 @@ const many = [
 try {
   await start();
   await watch();
+} catch (error) {
+  problems.push(String(error.stack));
 } finally {
   await browser.close();
   await mock.close();
@@ -93,10 +95,34 @@ async function watch() {
   await page.waitForTimeout(300);
   expect((await video.getAttribute('data-state')) === 'paused', 'K pauses');
   await page.keyboard.press('k');
+  await page.keyboard.press('f');
+  await page.waitForTimeout(800);
+  expect(await page.evaluate(() => document.fullscreenElement?.localName === 'media-controller'), 'F opens full screen');
+  await shot(page, 'watch-fullscreen');
+  await page.keyboard.press('f');
+  await page.waitForTimeout(500);
+  expect(await page.evaluate(() => document.fullscreenElement === null), 'F closes full screen');
   await page.getByTestId('sound-button').click();
   expect(!(await video.evaluate((element) => element.muted)), 'the sound button unmutes');
   await page.waitForTimeout(5000);
   expect((await video.getAttribute('data-stalls')) === '0', `no stalls, not ${await video.getAttribute('data-stalls')}`);
+  await page.reload();
+  await playing(page);
+  expect((await page.getByTestId('quality-menu').inputValue()) !== 'auto', 'the chosen quality is remembered');
+
+  await page.goto('about:blank');
+  const lost = await open('desktop', 'light', hash, { quiet: true });
+  await playing(lost);
+  await mock.down();
+  await lost.getByTestId('offline').waitFor();
+  await lost.getByTestId('player-message').waitFor({ timeout: 60_000 });
+  await shot(lost, 'watch-offline');
+  await mock.up();
+  await lost.getByTestId('player-message').waitFor({ state: 'detached', timeout: 30_000 });
+  await playing(lost);
+  await lost.close();
+  await page.goto(`${mock.url}/app/${hash}`);
+  await playing(page);
   await each(hash, 'watch', ['phone', 'wall', 'desktop'], async (other) => {
     await playing(other);
     await other.mouse.move(150, 250);

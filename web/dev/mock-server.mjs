@@ -132,7 +132,7 @@ export async function startMock({ port = 0, channels = [channel({ thumbnail: '/e
 
 function ffmpegArguments(folder) {
   return [
-    ...['-hide_banner', '-loglevel', 'error', '-re'],
+    ...['-hide_banner', '-loglevel', 'error', '-y', '-re'],
     ...['-f', 'lavfi', '-i', 'testsrc2=size=1280x720:rate=30,format=yuv420p'],
     ...['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000:beep_factor=4'],
     ...['-filter_complex', '[0:v]split=2[a][b0];[b0]scale=640:360,split=2[b][t0];[t0]fps=5[t]'],

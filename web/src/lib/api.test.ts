@@ -120,6 +120,10 @@ describe('parseChannelList', () => {
     expect(list.channels[0]).toMatchObject({ title: 'a', live: true, thumbnail: null, video: null, renditions: [], notices: [] });
   });
 
+  it('keeps one entry per id', () => {
+    expect(parseChannelList({ version: 1, channels: [CHANNEL, CHANNEL] }).channels).toHaveLength(1);
+  });
+
   it('skips entries that are not channels, and refuses what is not a list', () => {
     expect(parseChannelList({ version: 1, channels: [CHANNEL, null, { id: 'x' }] }).channels).toHaveLength(1);
     for (const body of [null, [], 'x', {}, { version: '1', channels: [] }, { version: 1 }]) {

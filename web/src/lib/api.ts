@@ -51,6 +51,8 @@ export interface WatchHandlers {
   onList(list: ChannelList): void;
   /** The server did not answer, or not as agreed; the next attempt follows in `retryInMs`. */
   onOffline(error: unknown, retryInMs: number): void;
+  /** The head of an answer: its `Date`, and the device's clock when the request left and when the answer came. */
+  onDate?(date: string | null, sentMs: number, receivedMs: number): void;
 }
 
 /** What the loop needs from its surroundings; tests bring their own. */
@@ -87,7 +89,7 @@ export async function watchChannels(
   while (!signal.aborted) {
     const startedMs = environment.nowMs();
     try {
-      const list = await fetchChannels(version, signal, environment);
+      const list = await fetchChannels(version, handlers, signal, environment);
       if (signal.aborted) return;
       failures = 0;
       const changed = version === null || list.version !== version;
@@ -109,6 +111,7 @@ export async function watchChannels(
 
 async function fetchChannels(
   after: number | null,
+  handlers: WatchHandlers,
   signal: AbortSignal,
   environment: WatchEnvironment,
 ): Promise<ChannelList> {
@@ -118,7 +121,10 @@ async function fetchChannels(
   signal.addEventListener('abort', abort, { once: true });
   const timer = setTimeout(abort, REQUEST_TIMEOUT_MS);
   try {
+    const sentMs = Date.now();
     const response = await environment.fetch(url, { signal: request.signal, cache: 'no-store' });
+    // An answer from a cache on the way has an old date.
+    if (!response.headers.has('age')) handlers.onDate?.(response.headers.get('date'), sentMs, Date.now());
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return parseChannelList(await response.json());
   } finally {
@@ -135,7 +141,7 @@ export function parseChannelList(body: unknown): ChannelList {
   return {
     version: body.version,
     server: typeof body.server === 'string' ? body.server : '',
-    channels: body.channels.filter(isChannel).map(withDefaults),
+    channels: body.channels.filter(isChannel).filter(isFirstWithItsId).map(withDefaults),
   };
 }
 
@@ -143,6 +149,10 @@ type ChannelCore = Pick<Channel, 'id' | 'app' | 'name' | 'hls'> & Partial<Channe
 
 function isChannel(value: unknown): value is ChannelCore {
   return isObject(value) && ['id', 'app', 'name', 'hls'].every((key) => typeof value[key] === 'string');
+}
+
+function isFirstWithItsId(channel: ChannelCore, index: number, all: ChannelCore[]): boolean {
+  return all.findIndex((other) => other.id === channel.id) === index;
 }
 
 function withDefaults(channel: ChannelCore): Channel {

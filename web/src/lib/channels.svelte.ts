@@ -1,6 +1,7 @@
 // The list of channels as the pages see it, kept fresh while the tab can be seen.
 
 import { watchChannels, type Channel } from './api';
+import { ClockSkew } from './skew';
 
 export type Connection = 'connecting' | 'online' | 'offline';
 
@@ -11,6 +12,10 @@ class ChannelStore {
   channels = $state.raw<Channel[]>([]);
   /** Some list has arrived, so `channels` says something. */
   known = $state(false);
+  readonly #skew = new ClockSkew();
+
+  /** The time of day by the server's clock, in milliseconds. */
+  readonly serverNowMs = (): number => Date.now() + this.#skew.offsetMs;
 
   find(app: string, name: string): Channel | undefined {
     return this.channels.find((channel) => channel.app === app && channel.name === name);
@@ -35,6 +40,7 @@ class ChannelStore {
             this.known = true;
             this.connection = 'online';
           },
+          onDate: (date, sentMs, receivedMs) => this.#skew.observe(date, sentMs, receivedMs),
           onOffline: () => {
             this.connection = 'offline';
           },

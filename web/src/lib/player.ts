@@ -80,6 +80,7 @@ const HLS_CONFIG: Partial<HlsConfig> = {
 export class Player {
   readonly #video: HTMLVideoElement;
   readonly #onChange: (snapshot: PlayerSnapshot) => void;
+  readonly #serverNowMs: () => number;
   readonly #listeners = new AbortController();
   readonly #latency = new Latency();
   readonly #refreshTimer: ReturnType<typeof setInterval>;
@@ -107,9 +108,15 @@ export class Player {
   #lastPosition = 0;
   #lastProgressMs = 0;
 
-  constructor(video: HTMLVideoElement, onChange: (snapshot: PlayerSnapshot) => void) {
+  /** `serverNowMs` is the time of day by the clock that wrote the playlist's dates. */
+  constructor(
+    video: HTMLVideoElement,
+    onChange: (snapshot: PlayerSnapshot) => void,
+    serverNowMs: () => number = Date.now,
+  ) {
     this.#video = video;
     this.#onChange = onChange;
+    this.#serverNowMs = serverNowMs;
     const storedVolume = Number(loadPreference('volume') ?? '1');
     video.volume = storedVolume >= 0 && storedVolume <= 1 ? storedVolume : 1;
     video.muted = loadPreference('sound') !== 'on';
@@ -395,7 +402,7 @@ export class Player {
   #refresh(): void {
     this.#watchProgress(performance.now());
     if (this.#state === 'playing' || this.#state === 'paused') {
-      this.#latency.update(Date.now(), this.#playingDate());
+      this.#latency.update(this.#serverNowMs(), this.#playingDate());
     }
     this.#onChange(this.#snapshot());
   }

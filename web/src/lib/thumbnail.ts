@@ -33,17 +33,17 @@ export function followThumbnail(element: Element, url: string, onPicture: (url: 
     try {
       // `no-cache` asks the server with the ETag at hand, so an unchanged picture costs a few bytes.
       const response = await fetch(url, { cache: 'no-cache', signal: stopped.signal });
-      if (!response.ok || response.status === 204) throw new Error(`no picture: ${response.status}`);
-      failures = 0;
-      const tag = response.headers.get('etag');
-      const blob = await response.blob();
-      if (!stopped.signal.aborted && (tag === null || tag !== etag)) show(URL.createObjectURL(blob));
+      const found = response.ok && response.status !== 204;
+      const tag = found ? response.headers.get('etag') : null;
+      const blob = found ? await response.blob() : null;
+      if (stopped.signal.aborted) return;
+      failures = found ? 0 : failures + 1;
+      if (tag === null || tag !== etag) show(blob && URL.createObjectURL(blob));
       etag = tag;
     } catch {
       if (stopped.signal.aborted) return;
+      // The server is out of reach: the last picture is better than none.
       failures += 1;
-      etag = null;
-      show(null);
     } finally {
       busy = false;
     }
