@@ -1,107 +1,623 @@
-use base::Wall;
+//! The presentation's state, and everything that changes it.
+
+use std::{collections::VecDeque, sync::OnceLock};
+
+use base::{Timescale, Wall, time::rescale};
 use bytes::Bytes;
-use media::{Sample, Track};
+use media::{Sample, Track, TrackKind};
 
-use crate::{BodyPlan, Config, Error, Lookup, NotReady, Reload, Role, Spill, Stats, TrackName};
+use crate::{
+    Config, Dropped, Error, Role, TRACKS_MAX, TrackName,
+    grid::{Grid, Joint},
+    parts,
+    track::{Gate, Refused, TrackState},
+};
 
-/// Everything an origin can serve of one stream.
+/// Presentation time of the first epoch's first picture, in milliseconds: decoding times, which B-frames put before
+/// presentation times, stay positive.
+const ORIGIN_LEAD_MS: i64 = 10_000;
+/// A source whose decoding times step forward by more than this begins a new epoch, in milliseconds.
+pub const JUMP_FORWARD_MS: i64 = 10_000;
+/// A source whose decoding times step back by more than this begins a new epoch, in milliseconds. Smaller steps are evened out.
+pub const JUMP_BACK_MS: i64 = 1_000;
+/// Sound and renditions run at most this far ahead of the leader before they go on without it, in milliseconds.
+const LEAD_MAX_MS: i64 = 1_000;
+/// Samples of one track that wait for the leader.
+const WAITING_SAMPLES_MAX: usize = 2_048;
+/// EXTINF, rounded, may not exceed the target duration; this much over it still rounds down for picture and sound, in milliseconds.
+const TARGET_SLACK_MS: i64 = 450;
+/// A track this far behind the leader is not coming: its cells become gaps, in milliseconds.
+const GAP_PATIENCE_MS: i64 = 6_000;
+/// Segments kept whatever their age: a playlist that is live holds three target durations.
+const SEGMENTS_KEPT_MIN: usize = 6;
+/// Segments stay readable this many target durations after they left the playlists (RFC 8216bis 6.2.2).
+const RETAIN_TARGETS: i64 = 3;
+/// Sound that was announced and does not come holds up the first playlist for this long, in milliseconds.
+const AUDIO_WAIT_MS: i64 = 1_000;
+
+/// Everything an origin can serve of one stream: single-threaded, without locks, clock or I/O.
+///
+/// Samples go in on the source's timeline ([`push`](Self::push)); playlists, manifests and bodies come out. The presentation
+/// timeline begins with the channel and runs on over republishing; a discontinuity stands where the source's timeline breaks.
 #[derive(Debug)]
 pub struct Presentation {
-    config: Config,
+    pub(crate) config: Config,
+    pub(crate) grid: Grid,
+    pub(crate) tracks: Vec<TrackState>,
+    /// Wall time of presentation time zero, from the first epoch on.
+    pub(crate) origin: Wall,
+    pub(crate) target_s: i64,
+    pub(crate) publishing: bool,
+    pub(crate) ended: bool,
+    /// The first segment that playlists list.
+    pub(crate) first_listed: u64,
+    pub(crate) keyframe: Option<(Track, Sample)>,
+    pub(crate) discarded: VecDeque<String>,
+    pub(crate) spilling: bool,
+    pub(crate) counters: Counters,
+    pub(crate) texts: Texts,
     version: u64,
+    now: Option<Wall>,
+    leader: Leader,
+    common_part_target_us: Option<i64>,
 }
 
-/// Being built; see the report.
-#[allow(unused_variables)]
+/// Counted since the presentation began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) dropped: Dropped,
+    pub(crate) epochs: u64,
+    pub(crate) jumps: u64,
+    pub(crate) forced_cuts: u64,
+    pub(crate) misaligned: u64,
+}
+
+/// Rendered texts, valid for one version.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    pub(crate) multivariant: OnceLock<Bytes>,
+    /// By position in `tracks`: the full Media Playlist and its delta update.
+    pub(crate) media: Vec<[OnceLock<Bytes>; 2]>,
+}
+
+/// The state of the grid's decisions.
+#[derive(Debug)]
+struct Leader {
+    /// Whether the epoch has its place on the presentation timeline.
+    anchored: bool,
+    /// What the next cell is to the last one.
+    joint: Joint,
+    /// Source decoding time of its last sample, in its ticks.
+    last_source_dts: Option<i64>,
+    /// No boundary can come before this, in 90 kHz ticks of presentation time.
+    frontier: i64,
+    last_sync: Option<i64>,
+    gop: i64,
+}
+
+impl Leader {
+    fn new() -> Self {
+        Self { anchored: false, joint: Joint::Period, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
+    }
+}
+
 impl Presentation {
-    /// An empty presentation.
+    /// An empty presentation; settings out of range are moved into it.
     pub fn new(config: Config) -> Self {
-        Self { config: config.bounded(), version: 0 }
+        let config = config.bounded();
+        Self {
+            target_s: i64::from(config.segment_target_ms.div_ceil(1_000)),
+            config,
+            grid: Grid::default(),
+            tracks: Vec::new(),
+            origin: Wall::default(),
+            publishing: false,
+            ended: false,
+            first_listed: 0,
+            keyframe: None,
+            discarded: VecDeque::new(),
+            spilling: false,
+            counters: Counters::default(),
+            texts: Texts::default(),
+            version: 0,
+            now: None,
+            leader: Leader::new(),
+            common_part_target_us: None,
+        }
     }
-    /// A publisher (re)appears.
-    pub fn begin_epoch(&mut self, now: Wall) {}
-    /// Adds a track to the epoch, or changes its codec.
+
+    /// A publisher (re)appears at `now`, with tracks still to be set. Call it when its first samples are at hand: `now` becomes
+    /// the wall time of the first key frame. If something is in the window already, a discontinuity follows.
+    pub fn begin_epoch(&mut self, now: Wall) {
+        if self.publishing {
+            self.end_epoch(now);
+        }
+        if self.now.is_none() {
+            self.origin = now.plus_ms(-ORIGIN_LEAD_MS);
+        }
+        self.advance(now);
+        self.publishing = true;
+        self.ended = false;
+        self.counters.epochs += 1;
+        self.leader = Leader::new();
+        self.common_part_target_us = None;
+        for track in &mut self.tracks {
+            track.active = false;
+            track.waiting.clear();
+        }
+        self.bump();
+    }
+
+    /// Adds a track to the epoch; for a track that is there, changes its codec, behind a discontinuity.
+    ///
+    /// # Errors
+    /// [`Error::NoEpoch`] outside an epoch, [`Error::TooManyTracks`] over the limit, [`Error::Role`] for a second leader, or for a
+    /// picture track as [`Role::Audio`] or a sound track as [`Role::Rendition`].
     pub fn set_track(&mut self, name: &TrackName, role: Role, track: Track) -> Result<(), Error> {
+        self.check_track(name, role, &track)?;
+        match self.tracks.iter().position(|state| state.name == *name) {
+            None => self.tracks.push(TrackState::new(name.clone(), role, track, self.origin)),
+            Some(i) => self.set_known_track(i, role, track),
+        }
+        self.bump();
         Ok(())
     }
-    /// An encoder's nominal bitrate: the least BANDWIDTH announced while too little was measured.
-    pub fn set_nominal_bitrate(&mut self, name: &TrackName, bits_per_second: u64) {}
-    /// A sample of the source timeline.
+
+    fn check_track(&self, name: &TrackName, role: Role, track: &Track) -> Result<(), Error> {
+        let refuse = |why| Err(Error::Role { name: name.clone(), why });
+        if !self.publishing {
+            return Err(Error::NoEpoch(name.clone()));
+        }
+        if self.tracks.len() >= TRACKS_MAX && self.tracks.iter().all(|state| state.name != *name) {
+            return Err(Error::TooManyTracks(name.clone()));
+        }
+        match (role, track.kind()) {
+            (Role::Rendition, TrackKind::Audio) => return refuse("a rendition carries pictures"),
+            (Role::Audio, TrackKind::Video) => return refuse("an audio track carries sound"),
+            _ => {}
+        }
+        let other_leader = |state: &TrackState| state.active && state.role == Role::Leader && state.name != *name;
+        if role == Role::Leader && self.tracks.iter().any(other_leader) {
+            return refuse("the stream has a leader already");
+        }
+        Ok(())
+    }
+
+    fn set_known_track(&mut self, i: usize, role: Role, track: Track) {
+        let Some(state) = self.tracks.get_mut(i) else { return };
+        state.role = role;
+        let joined = std::mem::replace(&mut state.active, true);
+        if !joined {
+            state.gate = Gate::Boundary;
+            // The part target is chosen anew in a new epoch; a rung that comes back keeps its own.
+            if !self.leader.anchored {
+                state.forget_part_target();
+            }
+        }
+        let changed = *state.track() != track;
+        let on_air = self.leader.anchored && !state.segments.is_empty();
+        if changed && on_air {
+            state.flush();
+            state.gate = Gate::Discontinuity;
+            self.leader.joint = Joint::Period;
+        }
+        state.configure(track);
+    }
+
+    /// An encoder's nominal bitrate: the least BANDWIDTH announced for a rendition, which has to be right before much of it was
+    /// measured.
+    pub fn set_nominal_bitrate(&mut self, name: &TrackName, bits_per_second: u64) {
+        if let Some(state) = self.tracks.iter_mut().find(|state| state.name == *name) {
+            state.nominal_bits_per_second = bits_per_second;
+            self.bump();
+        }
+    }
+
+    /// Takes a sample of the source's timeline, which all tracks of an epoch share. Samples that cannot be packaged are counted in
+    /// [`Dropped`] and are no error; timestamps that jump begin a new epoch.
+    ///
+    /// # Errors
+    /// [`Error::NoEpoch`] and [`Error::UnknownTrack`].
     pub fn push(&mut self, name: &TrackName, sample: Sample) -> Result<(), Error> {
+        if !self.publishing {
+            return Err(Error::NoEpoch(name.clone()));
+        }
+        let found = self.tracks.iter().position(|state| state.active && state.name == *name);
+        let i = found.ok_or_else(|| Error::UnknownTrack(name.clone()))?;
+        let version = self.version;
+        if self.tracks[i].role == Role::Leader {
+            self.push_leader(i, sample);
+        } else {
+            self.push_follower(i, sample);
+        }
+        if self.version != version {
+            self.trim();
+        }
         Ok(())
     }
-    /// The named renditions lost samples (their encoder died).
-    pub fn interrupt(&mut self, names: &[TrackName], now: Wall) {}
-    /// A rung was shed.
-    pub fn remove_track(&mut self, name: &TrackName) {}
-    /// The publisher is gone.
-    pub fn end_epoch(&mut self, now: Wall) {}
-    /// No publisher will come back.
-    pub fn end(&mut self) {}
-    /// Changes whenever an answer can change.
+
+    /// The named renditions lost samples: their encoder died. What they have is published; they resume behind the next
+    /// discontinuity, which is the same on all tracks, at the leader's next key frame.
+    pub fn interrupt(&mut self, names: &[TrackName], now: Wall) {
+        self.advance(now);
+        let mut any = false;
+        for state in self.tracks.iter_mut().filter(|state| names.contains(&state.name)) {
+            if !state.active || state.role != Role::Rendition || state.segments.is_empty() {
+                continue;
+            }
+            if matches!(state.gate, Gate::Open | Gate::Boundary) {
+                state.flush();
+                state.gate = Gate::Discontinuity;
+                any = true;
+            }
+        }
+        if any {
+            self.leader.joint = self.leader.joint.max(Joint::Interruption);
+            self.bump();
+        }
+    }
+
+    /// The track leaves the Multivariant Playlist; its window stays readable until it drains.
+    pub fn remove_track(&mut self, name: &TrackName) {
+        if let Some(state) = self.tracks.iter_mut().find(|state| state.active && state.name == *name) {
+            state.active = false;
+            state.flush();
+            state.waiting.clear();
+            self.bump();
+        }
+    }
+
+    /// The publisher is gone: what is held back is published, and open segments are closed.
+    pub fn end_epoch(&mut self, now: Wall) {
+        self.advance(now);
+        if !std::mem::take(&mut self.publishing) {
+            return;
+        }
+        self.close_epoch();
+    }
+
+    /// The grace period is over: EXT-X-ENDLIST, and a static MPD.
+    pub fn end(&mut self) {
+        if let Some(now) = self.now {
+            self.end_epoch(now);
+        }
+        self.ended = true;
+        self.bump();
+    }
+
+    /// Changes whenever an answer can change: wake whoever waits, and ask again.
     pub fn version(&self) -> u64 {
         self.version
     }
-    /// Drops what left the window.
-    pub fn expire(&mut self, now: Wall) {}
-    /// index.m3u8
-    pub fn multivariant_playlist(&self) -> Result<Bytes, NotReady> {
-        Err(NotReady)
+
+    /// Drops what left the window at `now`. Call it about once a second; it is also how the presentation learns the time.
+    pub fn expire(&mut self, now: Wall) {
+        self.advance(now);
+        self.trim();
     }
-    /// NAME/index.m3u8
-    pub fn media_playlist(&self, track: &TrackName, skip: bool) -> Lookup<Bytes> {
-        Lookup::Gone
+
+    fn advance(&mut self, now: Wall) {
+        self.now = self.now.max(Some(now));
     }
-    /// Blocking reload.
-    pub fn reload(&self, track: &TrackName, msn: u64, part: Option<u32>) -> Reload {
-        Reload::Wait
+
+    pub(crate) fn bump(&mut self) {
+        self.version += 1;
+        self.texts = Texts { multivariant: OnceLock::new(), media: Vec::new() };
+        self.texts.media.resize_with(self.tracks.len(), Default::default);
     }
-    /// ts.m3u8
-    pub fn ts_multivariant_playlist(&self) -> Result<Bytes, NotReady> {
-        Err(NotReady)
+
+    // ---- the leader decides the grid
+
+    fn push_leader(&mut self, i: usize, sample: Sample) {
+        if self.leader.anchored && self.jumps(i, sample.dts) {
+            self.counters.jumps += 1;
+            self.close_epoch();
+            self.leader = Leader::new();
+        }
+        if !self.leader.anchored {
+            if !sample.sync {
+                self.counters.dropped.before_start += 1;
+                return;
+            }
+            self.anchor(i, &sample);
+        }
+        self.leader.last_source_dts = Some(sample.dts);
+        let state = &mut self.tracks[i];
+        if state.gate == Gate::Discontinuity && !sample.sync {
+            self.counters.dropped.before_discontinuity += 1;
+            return;
+        }
+        let sample = state.clock.place(sample);
+        if sample.sync && state.kind() == TrackKind::Video {
+            self.keyframe = Some((state.track().clone(), sample.clone()));
+        }
+        let pts = state.to_90k(sample.pts());
+        let earliest = pts.min(state.to_90k(sample.dts));
+        self.decide_boundary(i, pts, sample.sync);
+        self.deliver(i, sample);
+        self.leader.frontier = self.leader.frontier.max(earliest);
+        self.release_waiting(false);
     }
-    /// NAME/ts.m3u8
-    pub fn ts_media_playlist(&self, track: &TrackName) -> Lookup<Bytes> {
-        Lookup::Gone
+
+    fn jumps(&self, i: usize, dts: i64) -> bool {
+        let Some(last) = self.leader.last_source_dts else { return false };
+        let timescale = self.tracks[i].timescale();
+        let step = dts.saturating_sub(last);
+        step > timescale.from_ms(JUMP_FORWARD_MS) || step < -timescale.from_ms(JUMP_BACK_MS)
     }
-    /// manifest.mpd
-    pub fn mpd(&self, now: Wall) -> Result<Bytes, NotReady> {
-        Err(NotReady)
+
+    /// The epoch's place: its first key frame is presented now, and never before anything that came before it ended.
+    fn anchor(&mut self, i: usize, sample: &Sample) {
+        let now_ms = self.now.map_or(0, |now| now.unix_ms() - self.origin.unix_ms());
+        let ends = self.tracks.iter().filter_map(|state| state.segments.back()).map(|segment| segment.end_90k());
+        let end = ends.max().max(self.grid.last().and_then(|cell| cell.end)).map_or(0, |end| end + 1);
+        let start = Timescale::VIDEO.from_ms(now_ms).max(end);
+        let shift = start - self.tracks[i].to_90k(sample.pts());
+        for state in &mut self.tracks {
+            state.clock.anchor(shift);
+        }
+        self.leader.anchored = true;
+        self.leader.frontier = start.min(self.tracks[i].to_90k(sample.dts) + shift);
     }
-    /// NAME/init-ID.mp4
-    pub fn init(&self, track: &TrackName, init_id: u32) -> Lookup<Bytes> {
-        Lookup::Gone
+
+    fn decide_boundary(&mut self, i: usize, pts: i64, sync: bool) {
+        let state = &self.tracks[i];
+        let frame = state.to_90k(state.clock.frame());
+        if sync {
+            self.leader.gop = self.leader.last_sync.replace(pts).map_or(0, |last| pts - last);
+        }
+        let Some(elapsed) = self.grid.open().map(|cell| pts - cell.start) else {
+            return self.begin_cell(pts, self.leader.joint, sync);
+        };
+        let target = i64::from(self.config.segment_target_ms) * 90;
+        if sync && self.leader.joint > Joint::Continuous {
+            self.begin_cell(pts, self.leader.joint, true);
+        } else if sync && elapsed >= target - frame / 2 || sync && self.next_gop_overflows(elapsed, target) {
+            self.begin_cell(pts, Joint::Continuous, true);
+        } else if elapsed + frame > self.cell_max() {
+            self.counters.forced_cuts += u64::from(!sync);
+            self.begin_cell(pts, Joint::Continuous, sync);
+        } else if self.target_may_rise() {
+            let seconds = (elapsed + frame - TARGET_SLACK_MS * 90).div_euclid(90_000) + 1;
+            if seconds > self.target_s {
+                self.target_s = seconds;
+                self.bump();
+            }
+        }
     }
-    /// NAME/MSN.PART.m4s
-    pub fn part(&self, track: &TrackName, msn: u64, part: u32) -> Lookup<BodyPlan> {
-        Lookup::Gone
+
+    /// The target duration is frozen once a segment is closed (RFC 8216bis 4.4.3.1).
+    fn target_may_rise(&self) -> bool {
+        self.grid.last().is_none_or(|cell| cell.msn == 0)
     }
-    /// NAME/MSN.m4s
-    pub fn segment(&self, track: &TrackName, msn: u64) -> Lookup<BodyPlan> {
-        Lookup::Gone
+
+    /// Longest cell, in 90 kHz ticks.
+    fn cell_max(&self) -> i64 {
+        let gop_max = i64::from(self.config.gop_max_ms) * 90;
+        if self.target_may_rise() { gop_max } else { gop_max.min((self.target_s * 1_000 + TARGET_SLACK_MS) * 90) }
     }
-    /// NAME/MSN.ts
-    pub fn ts_segment(&self, track: &TrackName, msn: u64) -> Lookup<BodyPlan> {
-        Lookup::Gone
+
+    /// Whether another group of pictures like the last would be too much for the cell, which is half full at least.
+    fn next_gop_overflows(&self, elapsed: i64, target: i64) -> bool {
+        !self.target_may_rise() && elapsed * 2 >= target && elapsed + self.leader.gop > self.cell_max()
     }
-    /// The newest picture that decodes by itself.
-    pub fn latest_keyframe(&self) -> Option<(Track, Sample)> {
-        None
+
+    fn begin_cell(&mut self, pts: i64, joint: Joint, independent: bool) {
+        let msn = self.grid.begin(pts, joint, independent).msn;
+        if joint >= self.leader.joint {
+            self.leader.joint = Joint::Continuous;
+            for state in self.tracks.iter_mut().filter(|state| state.gate == Gate::Discontinuity) {
+                state.gate = Gate::At(msn);
+                state.fill_gaps_to(msn, &self.grid);
+            }
+        }
+        self.give_up_waiting(pts - GAP_PATIENCE_MS * 90);
+        self.bump();
     }
-    /// For operators.
-    pub fn stats(&self) -> Stats {
-        Stats::default()
+
+    /// Tracks that lag behind `before` by a whole cell are gone for now: they get gaps, and resume at a boundary.
+    fn give_up_waiting(&mut self, before: i64) {
+        let over = |cell: &crate::grid::Cell| cell.end.is_some_and(|end| end < before);
+        let Some(until) = self.grid.cells().rev().find(|cell| over(cell)).map(|cell| cell.msn + 1) else { return };
+        for state in self.tracks.iter_mut().filter(|state| state.active && state.role != Role::Leader) {
+            if state.next_msn().is_none_or(|next| next >= until + u64::from(state.open_segment().is_some())) {
+                continue;
+            }
+            if state.gate == Gate::Open {
+                state.flush();
+                state.gate = Gate::Boundary;
+            }
+            state.fill_gaps_to(until, &self.grid);
+        }
     }
-    /// The next segment to move out of memory.
-    pub fn next_spill(&mut self) -> Option<Spill> {
-        None
+
+    // ---- sound and renditions follow it
+
+    fn push_follower(&mut self, i: usize, sample: Sample) {
+        let state = &mut self.tracks[i];
+        state.waiting.push_back(sample);
+        if state.waiting.len() > WAITING_SAMPLES_MAX {
+            state.waiting.pop_front();
+            self.counters.dropped.overflow += 1;
+        }
+        self.release_waiting(false);
     }
-    /// The spill is stored.
-    pub fn spilled(&mut self, spill: &Spill) {}
-    /// The spill could not be stored.
-    pub fn spill_failed(&mut self, spill: &Spill) {}
-    /// The next spilled object that left the window and can be deleted.
-    pub fn next_discarded(&mut self) -> Option<String> {
-        None
+
+    /// Delivers what the leader has passed: for that, no boundary can change any more.
+    fn release_waiting(&mut self, all: bool) {
+        if !self.leader.anchored {
+            return;
+        }
+        for i in 0..self.tracks.len() {
+            while let Some(sample) = self.next_released(i, all) {
+                self.deliver_follower(i, sample);
+            }
+        }
+    }
+
+    fn next_released(&mut self, i: usize, all: bool) -> Option<Sample> {
+        let frontier = self.leader.frontier;
+        let state = self.tracks.get_mut(i)?;
+        let shifted = |sample: &Sample| state.to_90k(sample.pts().saturating_add(state.clock.shift()));
+        let next = shifted(state.waiting.front()?);
+        let stalled =
+            || state.waiting.back().is_some_and(|last| shifted(last) > frontier.saturating_add(LEAD_MAX_MS * 90));
+        if all || next <= frontier || stalled() { state.waiting.pop_front() } else { None }
+    }
+
+    fn deliver_follower(&mut self, i: usize, sample: Sample) {
+        let state = &mut self.tracks[i];
+        let pts = state.to_90k(sample.pts().saturating_add(state.clock.shift()));
+        let Some(start) = self.grid.last().map(|cell| cell.start) else { return };
+        let far = |from: i64| from.abs_diff(pts) > JUMP_FORWARD_MS.unsigned_abs() * 90;
+        let own = state.clock.last_dts().map(|dts| state.to_90k(dts));
+        if far(self.leader.frontier) && own.is_none_or(far) {
+            self.counters.dropped.off_timeline += 1;
+            return;
+        }
+        let sample = state.clock.place(sample);
+        // The leader stands still: the sound goes on and cuts for it.
+        if state.role == Role::Audio && pts > self.leader.frontier && pts - start > self.cell_max() {
+            self.counters.forced_cuts += 1;
+            self.begin_cell(pts, Joint::Continuous, false);
+        }
+        self.deliver(i, sample);
+    }
+
+    fn deliver(&mut self, i: usize, sample: Sample) {
+        self.choose_part_target(i, &sample);
+        match self.tracks[i].take(sample, &self.grid) {
+            Ok(taken) => {
+                self.counters.misaligned += u64::from(taken.misaligned);
+                if taken.published {
+                    self.bump();
+                }
+            }
+            Err(Refused::BeforeBoundary) if self.tracks[i].role == Role::Audio => {
+                self.counters.dropped.before_start += 1
+            }
+            Err(Refused::BeforeBoundary) => self.counters.dropped.before_boundary += 1,
+            Err(Refused::BeforeDiscontinuity) => self.counters.dropped.before_discontinuity += 1,
+        }
+    }
+
+    pub(crate) fn nominal_part_us(&self) -> i64 {
+        i64::from(self.config.part_target_ms) * 1_000
+    }
+
+    fn choose_part_target(&mut self, i: usize, next: &Sample) {
+        let nominal_us = self.nominal_part_us();
+        if self.tracks[i].part_target_is_due(next, nominal_us) {
+            self.freeze_part_target(i);
+        }
+    }
+
+    fn freeze_part_target(&mut self, i: usize) {
+        let nominal_us = self.nominal_part_us();
+        let common = self.common_part_target_us.unwrap_or_else(|| {
+            let source = self.tracks.iter().filter(|state| state.active && state.role != Role::Rendition);
+            let frames: Vec<i64> = source.map(TrackState::frame_us).collect();
+            parts::part_target_us(nominal_us, &frames)
+        });
+        self.common_part_target_us = Some(common);
+        self.tracks[i].choose_part_target(common, nominal_us);
+    }
+
+    /// Publishes what is held back; the grid's open cell ends with the leader.
+    fn close_epoch(&mut self) {
+        self.release_waiting(true);
+        for i in 0..self.tracks.len() {
+            self.tracks[i].flush();
+            self.tracks[i].begin_epoch();
+        }
+        let in_cell = |state: &&TrackState| self.grid.open().is_some_and(|open| state.segment(open.msn).is_some());
+        let ends = self.tracks.iter().filter(|state| state.active).filter(in_cell).filter_map(TrackState::edge);
+        if let Some(end) = ends.max().or_else(|| self.grid.open().map(|cell| cell.start)) {
+            self.grid.end(end);
+        }
+        let after = self.grid.last().map_or(0, |cell| cell.msn + 1);
+        for state in self.tracks.iter_mut().filter(|state| state.active) {
+            state.fill_gaps_to(after, &self.grid);
+        }
+        self.bump();
+    }
+
+    // ---- the window
+
+    /// Presentation time of the live edge, in 90 kHz ticks: the media's, or the wall's when that has moved on.
+    fn edge(&self) -> i64 {
+        let media = self.tracks.iter().filter_map(TrackState::edge).max().unwrap_or(0);
+        let wall = self.now.map_or(0, |now| Timescale::VIDEO.from_ms(now.unix_ms() - self.origin.unix_ms()));
+        media.max(wall)
+    }
+
+    /// Drops cells that left the window; an ended presentation keeps what it has.
+    fn trim(&mut self) {
+        if self.ended {
+            return;
+        }
+        let window_start = self.edge() - i64::from(self.config.window_ms) * 90;
+        self.list_from(window_start);
+        let before = window_start - RETAIN_TARGETS * self.target_s * 90_000;
+        let mut dropped = false;
+        while (self.grid.len() > SEGMENTS_KEPT_MIN && self.grid.drop_ended(before)) || self.drop_over_limit() {
+            dropped = true;
+        }
+        if dropped {
+            self.drop_segments();
+        }
+    }
+
+    fn drop_over_limit(&mut self) -> bool {
+        // Twice what a window of regular segments has: cells get short only where codecs change.
+        let window = self.config.window_ms / self.config.segment_target_ms;
+        let retained = RETAIN_TARGETS as usize * 2;
+        let cells_max = 2 * window as usize + retained + SEGMENTS_KEPT_MIN;
+        self.grid.len() > cells_max && self.grid.drop_ended(i64::MAX)
+    }
+
+    fn list_from(&mut self, window_start: i64) {
+        let kept = self.grid.last().map_or(0, |cell| (cell.msn + 1).saturating_sub(SEGMENTS_KEPT_MIN as u64));
+        let in_window = |cell: &&crate::grid::Cell| cell.end.is_none_or(|end| end >= window_start);
+        let first = self.grid.cells().find(in_window).map_or(kept, |cell| cell.msn.min(kept));
+        let first = first.max(self.grid.first_msn().unwrap_or(0));
+        if first > self.first_listed {
+            self.first_listed = first;
+            self.bump();
+        }
+    }
+
+    fn drop_segments(&mut self) {
+        let first = self.grid.first_msn().unwrap_or(0);
+        self.first_listed = self.first_listed.max(first);
+        for state in &mut self.tracks {
+            self.discarded.extend(state.drop_before(first));
+        }
+        self.tracks.retain(|state| state.active || !state.segments.is_empty());
+        self.bump();
+    }
+
+    // ---- shared by the answers
+
+    pub(crate) fn state(&self, name: &TrackName) -> Option<&TrackState> {
+        self.tracks.iter().find(|state| state.name == *name)
+    }
+
+    /// Whether the presentation can be described: every source track has a part, or has been waited for.
+    pub(crate) fn is_ready(&self) -> bool {
+        let source = || self.tracks.iter().filter(|state| state.active && state.role != Role::Rendition);
+        let leader_ms = source().filter(|state| state.role == Role::Leader).flat_map(|state| &state.segments);
+        let leader_ms: i64 = leader_ms.map(|segment| segment.timescale.to_ms(segment.ticks)).sum();
+        leader_ms > 0 && source().all(|state| state.has_media() || leader_ms >= AUDIO_WAIT_MS)
+    }
+
+    /// The track's PART-TARGET in microseconds; the likely one before it is chosen.
+    pub(crate) fn part_target_us(&self, state: &TrackState) -> i64 {
+        let likely = || parts::part_target_us(self.nominal_part_us(), &[]);
+        state.part_target_us.or(self.common_part_target_us).unwrap_or_else(likely)
+    }
+
+    pub(crate) fn wall(&self, pts_90k: i64) -> Wall {
+        self.origin.plus_ms(rescale(pts_90k, Timescale::VIDEO, Timescale::MS))
     }
 }

@@ -1,0 +1,63 @@
+//! What a variant costs to receive: measured, and estimated only as long as nothing was.
+
+use base::Timescale;
+
+use crate::{Presentation, segment::Segment, track::TrackState};
+
+/// Added to an estimate or a nominal bitrate, in percent: the next segment may be larger than the first frames tell.
+const HEADROOM_PERCENT: u64 = 15;
+
+impl Presentation {
+    /// Peak bits per second of any listed segment (RFC 8216bis 4.4.6.2 BANDWIDTH).
+    pub(crate) fn bandwidth(&self, state: &TrackState) -> u64 {
+        let measured = self.measured(state).map(Segment::bits_per_second).max().unwrap_or(0);
+        let expected = self.expected_bandwidth(state, measured);
+        with_headroom(state.nominal_bits_per_second).max(measured).max(expected)
+    }
+
+    /// Mean bits per second over the listed segments (AVERAGE-BANDWIDTH).
+    pub(crate) fn average_bandwidth(&self, state: &TrackState) -> u64 {
+        let (mut bits, mut us) = (0_u64, 0_u64);
+        for segment in self.measured(state) {
+            bits += segment.bytes * 8;
+            us += u64::try_from(segment.timescale.to_us(segment.ticks)).unwrap_or(0);
+        }
+        let mean = (u128::from(bits) * 1_000_000).checked_div(us.into()).unwrap_or(0);
+        let estimated = || self.expected_bandwidth(state, 0).max(state.nominal_bits_per_second);
+        if us == 0 { estimated() } else { u64::try_from(mean).unwrap_or(u64::MAX) }
+    }
+
+    fn measured<'a>(&'a self, state: &'a TrackState) -> impl Iterator<Item = &'a Segment> {
+        let whole = |segment: &&Segment| segment.closed && segment.bytes > 0 && segment.msn >= self.first_listed;
+        state.segments.iter().filter(whole)
+    }
+
+    /// Before the first segment is complete: its key frame, and the rate of the other frames for the rest of it.
+    fn expected_bandwidth(&self, state: &TrackState, measured: u64) -> u64 {
+        let Some(open) = state.open_segment().filter(|_| measured == 0) else { return 0 };
+        let samples = || open.parts.iter().flat_map(|part| &part.samples);
+        let sync_bytes: u64 = samples().filter(|sample| sample.sync).map(|sample| sample.payload.len() as u64).sum();
+        let elapsed_us = open.timescale.to_us(open.ticks).max(1) as u64;
+        let target_us = u64::from(self.config.segment_target_ms) * 1_000;
+        let rest_us = target_us.saturating_sub(elapsed_us);
+        let running = if state.track().kind() == media::TrackKind::Audio {
+            open.bytes
+        } else {
+            open.bytes.saturating_sub(sync_bytes)
+        };
+        let bytes = u128::from(open.bytes) + u128::from(running) * u128::from(rest_us) / u128::from(elapsed_us);
+        let bits_per_second = bytes * 8 * 1_000_000 / u128::from(target_us.max(elapsed_us));
+        with_headroom(u64::try_from(bits_per_second).unwrap_or(u64::MAX))
+    }
+
+    /// Longest listed segment of any track, in milliseconds.
+    pub(crate) fn longest_segment_ms(&self) -> i64 {
+        let listed = self.grid.cells().filter(|cell| cell.msn >= self.first_listed);
+        let longest = listed.filter_map(|cell| Some(cell.end? - cell.start)).max().unwrap_or(0);
+        Timescale::VIDEO.to_ms(longest).max(self.config.segment_target_ms.into())
+    }
+}
+
+fn with_headroom(bits_per_second: u64) -> u64 {
+    bits_per_second.saturating_add(bits_per_second / 100 * HEADROOM_PERCENT)
+}
