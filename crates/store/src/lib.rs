@@ -1,1 +1,24 @@
-//! Object storage behind one door.
+//! Objects behind one door: bytes under a [`Key`], on local disk or in memory; buckets come later without a change here.
+//!
+//! It deliberately does not know what the objects are. Start from [`Objects`].
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), store::Error> {
+//! let objects = store::Objects::memory();
+//! let key = store::Key::new("live/encoder/colorbar/1/v0/17.m4s")?;
+//! objects.put(&key, vec!["moof".into(), "mdat".into()]).await?;
+//! assert_eq!(&objects.get_range(&key, 4..8).await?[..], b"mdat");
+//! objects.delete(&key).await?;
+//! assert!(matches!(objects.get_range(&key, 4..8).await, Err(store::Error::NotFound { .. })));
+//! # Ok(()) }
+//! ```
+
+mod config;
+mod error;
+mod key;
+mod objects;
+
+pub use config::Config;
+pub use error::Error;
+pub use key::{KEY_BYTES_MAX, Key};
+pub use objects::Objects;
