@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use http::Response;
-use media::TrackKind;
 use serde::Serialize;
 
 use crate::{
@@ -80,22 +79,19 @@ pub(crate) async fn answer(hub: &Hub, after: Option<&str>) -> Response<Body> {
 fn channel(stream: &Stream) -> Channel {
     let summary = stream.summary();
     let stats = stream.present(|presentation| presentation.stats());
-    let source = |kind| {
-        let name = crate::hub::track_name(kind);
-        stats.tracks.iter().find(move |track| track.name == name)
-    };
-    let video = source(TrackKind::Video).and_then(|track| {
+    let tracks = stream.ring().tracks().clone();
+    let video = tracks.video.and_then(|track| {
         let info = track.codec.video()?;
         let frame_rate = if summary.frame_rate > 0.0 { summary.frame_rate } else { header_rate(info.frame_rate) };
         Some(Video { codec: track.codec.name(), width: info.width, height: info.height, frame_rate: rounded(frame_rate) })
     });
-    let audio = source(TrackKind::Audio).and_then(|track| {
+    let audio = tracks.audio.and_then(|track| {
         let info = track.codec.audio()?;
         Some(Audio { codec: track.codec.name(), sample_rate: info.sample_rate, channels: info.channels })
     });
-    let renditions = stats.tracks.iter().filter(|track| track.listed).filter_map(|track| {
-        let info = track.codec.video()?;
-        Some(Rendition { name: track.name.to_string(), width: info.width, height: info.height, bandwidth: track.bandwidth })
+    let renditions = stats.tracks.iter().filter(|track| track.active && track.parts > 0).filter_map(|track| {
+        let (width, height) = track.size?;
+        Some(Rendition { name: track.name.to_string(), width, height, bandwidth: track.bandwidth })
     });
     let id = stream.id.to_string();
     Channel {

@@ -121,20 +121,16 @@ impl Publisher {
     ///
     /// # Errors
     /// When the frames cannot be published; the publisher must then be dropped.
-    pub fn feed(&mut self, unit: Unit, now: Mono) -> Result<(), FeedError> {
+    pub fn feed(&mut self, kind: TrackKind, unit: Unit, now: Mono) -> Result<(), FeedError> {
         match unit {
             // Further tracks of a multitrack publisher have no place yet.
             Unit::Track { track_id: 0, track } => self.track(track),
-            Unit::Sample { track_id: 0, kind, sample } => self.sample(kind, sample, now),
+            Unit::Sample { track_id: 0, sample } => self.sample(kind, sample, now),
             _ => Ok(()),
         }
     }
 
-    fn track(&mut self, mut track: Track) -> Result<(), FeedError> {
-        let kind = track.kind();
-        if let Some(known) = self.tracks.of(kind) {
-            track.timescale = known.timescale.max(track.timescale);
-        }
+    fn track(&mut self, track: Track) -> Result<(), FeedError> {
         self.tracks.set(track.clone());
         if self.started {
             info!(stream = %self.stream.id, codec = track.codec.rfc6381(), "track configuration changed");

@@ -72,14 +72,20 @@ impl Ring {
         &self.tracks
     }
 
-    /// Forgets all frames and tracks; numbers go on.
+    /// Forgets all frames; numbers go on, and the tracks stay known.
     pub(crate) fn clear(&mut self) {
         self.first = self.end();
         self.items.clear();
         self.keyframe = None;
         self.previous_keyframe = None;
         self.bytes = 0;
+    }
+
+    /// A new publisher: nothing of the old one stays but the numbers.
+    pub(crate) fn restart(&mut self, tracks: &[Track]) {
+        self.clear();
         self.tracks = Tracks::default();
+        tracks.iter().for_each(|track| self.push_track(track.clone()));
     }
 
     pub(crate) fn push_track(&mut self, track: Track) {

@@ -153,11 +153,7 @@ impl Stream {
     /// The timeline of a new publisher begins.
     pub(super) fn begin(&self, tracks: &[Track]) -> Result<(), packager::Error> {
         let now = self.clock.wall();
-        {
-            let mut ring = self.ring();
-            ring.clear();
-            tracks.iter().for_each(|track| ring.push_track(track.clone()));
-        }
+        self.ring().restart(tracks);
         self.frames.notify_waiters();
         let leader = tracks.iter().map(Track::kind).min();
         self.present(|presentation| {

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use base::{Clock, Mono, StreamId};
+use base::{Mono, StreamId};
 use bytes::Bytes;
-use media::flv;
+use media::{TrackKind, flv};
 use protocols::rtmp::{Event, MediaKind, Output, Rejection, RequestId, ServerConfig, ServerSession, amf};
 use tokio::{
     net::TcpStream,
@@ -336,13 +336,13 @@ impl Ingest {
     /// One FLV tag body into the hub; returns how long to hold the encoder back.
     fn take(&mut self, kind: MediaKind, timestamp_ms: i64, body: Bytes, now: Mono) -> Result<Duration, ConnectionError> {
         let media_error = |source| ConnectionError::Media { stream: self.stream.clone(), source };
-        let units = match kind {
-            MediaKind::Video => self.reader.read_video(timestamp_ms, body),
-            MediaKind::Audio => self.reader.read_audio(timestamp_ms, body),
-        }
-        .map_err(media_error)?;
+        let (kind, units) = match kind {
+            MediaKind::Video => (TrackKind::Video, self.reader.read_video(timestamp_ms, body)),
+            MediaKind::Audio => (TrackKind::Audio, self.reader.read_audio(timestamp_ms, body)),
+        };
+        let units = units.map_err(media_error)?;
         for unit in units {
-            self.publisher.feed(unit, now).map_err(|error| match error {
+            self.publisher.feed(kind, unit, now).map_err(|error| match error {
                 FeedError::Packaging(source) => ConnectionError::Packaging { stream: self.stream.clone(), source },
                 FeedError::Bitrate { kbps, limit } => ConnectionError::Bitrate { stream: self.stream.clone(), kbps, limit },
                 FeedError::NoKeyframe(seconds) => ConnectionError::NoKeyframe { stream: self.stream.clone(), seconds },

@@ -1,0 +1,22 @@
+//! Real players in a real browser.
+
+use std::time::Duration;
+
+use e2e::{Encoder, Platform, play};
+
+const SOON: Duration = Duration::from_secs(15);
+/// Long enough for several segments, and for the stall that a wrong live edge brings.
+const SECONDS: u32 = 20;
+
+/// One browser at a time: two cores are just enough for one, its encoder and the platform.
+#[test]
+fn players_play_without_a_stall_or_an_error() {
+    let platform = Platform::serve(&["--set", "transcode.preset=off"]);
+    let _encoder = Encoder::bars(&platform.publish_url("encoder/colorbar"), "640x360", 30, 30);
+    platform.get_text("/encoder/colorbar/index.m3u8", SOON);
+    for engine in ["hlsjs", "shaka-hls", "dashjs", "app"] {
+        let played = play(&platform, engine, "encoder/colorbar", SECONDS, &[]);
+        played.expect_smooth(&platform);
+        assert_eq!((played.number("width"), played.number("height")), (640.0, 360.0), "{engine}");
+    }
+}
