@@ -249,7 +249,7 @@ impl<'a> Stream<'a> {
             let frame_bytes = frame.payload.len() + self.frame_header_bytes();
             let fits = bytes + frame_bytes <= AUDIO_PES_BYTES_MAX
                 && frame.dts.saturating_add(frame.duration.into()).saturating_sub(begin) <= longest;
-            if previous.is_some_and(|p| !fits || !follows(p, frame)) {
+            if previous.is_some_and(|p| !fits || !self.follows(p, frame)) {
                 break;
             }
             bytes += frame_bytes;
@@ -257,6 +257,17 @@ impl<'a> Stream<'a> {
             previous = Some(frame);
         }
         (end, bytes)
+    }
+
+    /// Whether `next` begins where `frame` ends, within a quarter of a frame. A PES packet tells only its first frame's time; the
+    /// others' follow from the samples in a frame, whatever duration the source gave them.
+    fn follows(&self, frame: &Sample, next: &Sample) -> bool {
+        let ticks = match self.codec {
+            CodecConfig::Aac(c) => rescale(c.frame_samples.into(), Timescale::hz(c.sample_rate.max(1)), self.timescale),
+            _ => frame.duration.into(),
+        };
+        let expected = frame.dts.saturating_add(ticks);
+        expected.saturating_sub(next.dts).unsigned_abs() <= ticks.unsigned_abs() / 4
     }
 
     fn frame_header_bytes(&self) -> usize {
@@ -296,12 +307,6 @@ impl<'a> Stream<'a> {
             out.push(nal);
         }
     }
-}
-
-/// Whether `next` begins where `frame` ends, within a quarter of a frame; a PES packet tells only its first frame's time.
-fn follows(frame: &Sample, next: &Sample) -> bool {
-    let expected = frame.dts.saturating_add(frame.duration.into());
-    frame.duration == 0 || expected.saturating_sub(next.dts).unsigned_abs() <= u64::from(frame.duration / 4)
 }
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
