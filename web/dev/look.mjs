@@ -133,6 +133,9 @@ async function watch() {
   mock.setChannels([{ ...many[0], live: false }, ...many.slice(1)]);
   await page.waitForFunction(() => document.querySelector('video').dataset.state === 'ended', null, { timeout: 30_000 });
   await shot(page, 'watch-ended');
+  await page.setViewportSize({ width: SIZES.phone[0], height: SIZES.phone[1] });
+  await shot(page, 'watch-ended-phone');
+  await page.setViewportSize({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
   await mock.startMedia();
   await page.waitForTimeout(3000);
   mock.setChannels([channel({ ...picture, started_at: new Date().toISOString() }), ...many.slice(1)]);

@@ -73,6 +73,8 @@ const HLS_CONFIG: Partial<HlsConfig> = {
   // A short rewind is instant; a long one is loaded again rather than kept in a phone's memory.
   backBufferLength: 60,
   capLevelToPlayerSize: true,
+  // Before anything is measured: enough for a middle rung, so that the first seconds are not a blur.
+  abrEwmaDefaultEstimate: 2_000_000,
   // CMAF needs no transmuxing, so a worker would win nothing; without it no blob: script is needed (CSP).
   enableWorker: false,
 };
