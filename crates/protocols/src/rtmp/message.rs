@@ -170,7 +170,10 @@ mod tests {
         check(0, 8_589_934_592);
     }
 
-    fn aggregate(timestamp_ms: u32, body: Vec<u8>) -> Vec<Result<(u8, u32, Vec<u8>), ()>> {
+    /// Type, timestamp and body of a part.
+    type Part = (u8, u32, Vec<u8>);
+
+    fn aggregate(timestamp_ms: u32, body: Vec<u8>) -> Vec<Result<Part, ()>> {
         let message = Message {
             timestamp_ms,
             message_type: AGGREGATE,
