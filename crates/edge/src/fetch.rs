@@ -42,7 +42,7 @@ impl Fetch {
         let Some(request) = shared_request(self.writer.key(), self.aged.as_deref()) else {
             return self.writer.fail(OriginError::Failed("the key is no URI".into()));
         };
-        let call = self.origin.call(request);
+        let call = self.origin.clone().call(request);
         let answer = self.unless_cancelled(within(self.site.upstream_timeout(), guarded("origin", call))).await;
         match answer {
             None => self.writer.fail(OriginError::Cancelled),

@@ -77,8 +77,9 @@ impl BoxOrigin {
         }))
     }
 
-    pub(crate) fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
-        (self.0)(request)
+    /// Lazy, so that a panic before the origin's future exists is a panic of this future.
+    pub(crate) async fn call(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        (self.0)(request).await
     }
 }
 

@@ -1,1 +1,7 @@
-//! Integration tests of `edge`: one binary.
+//! Integration tests of `edge`: a toy origin behind real sockets.
+
+mod caching;
+mod coalescing;
+mod connections;
+mod hostile;
+mod stage;
