@@ -18,13 +18,16 @@
 pub mod assemble;
 pub mod banner;
 pub mod cli;
+pub mod demo;
 pub mod doctor;
+mod limits;
 pub mod logging;
 pub mod ops;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod viewers;
 pub mod webapp;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -74,6 +77,7 @@ fn serve(settings: Settings, demo: bool) -> ExitCode {
         cli::complain(&error);
         return ExitCode::from(EXIT_USAGE);
     }
+    limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("headwater").build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,8 +1,9 @@
 //! The viewer app, embedded when the binary is built: `/app`, its assets, and the way there from `/`.
 
 use bytes::Bytes;
+use edge::{BoxOrigin, Route};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 
 /// Where the app lives; the web build has the same base.
 pub const BASE: &str = "/app";
@@ -44,7 +45,15 @@ pub fn is_built() -> bool {
     !ASSETS.is_empty()
 }
 
-/// Answers a request for `/`, `/app` or anything below it; the body of the request is not read. For the edge's route table.
+/// The app's rows of the edge's route table: `/`, `/app` and everything below it.
+pub fn routes() -> Vec<Route> {
+    let origin = BoxOrigin::new(|request| async move {
+        respond(&request).map(|body| body.map_err(|never| match never {}).boxed_unsync())
+    });
+    vec![Route::exact("/", origin.clone()).class("app"), Route::prefix(BASE, origin).class("app")]
+}
+
+/// Answers a request for `/`, `/app` or anything below it. The request's body is not read.
 pub fn respond<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     answer(ASSETS, request.method(), request.uri().path(), request.headers())
 }

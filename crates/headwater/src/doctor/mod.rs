@@ -59,7 +59,7 @@ pub struct Report {
 
 /// Examines the machine for running with these settings. Starts nothing that stays; binds each port for a moment.
 pub fn examine(settings: &Settings) -> Report {
-    let mut findings = ffmpeg::examine();
+    let mut findings = ffmpeg::examine(&settings.transcode);
     findings.extend(network::examine(settings));
     findings.extend(machine::examine(settings));
     Report { findings }

@@ -2,24 +2,28 @@
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener},
 };
 
 use super::Finding;
 use crate::{Settings, cli::SHORTCUTS};
 
 pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
-    let mut findings: Vec<_> = listeners(settings).into_iter().map(|(name, address)| of_port(name, address)).collect();
+    let mut findings: Vec<_> = listeners(settings).into_iter().map(|(name, address)| of_port(name, &address)).collect();
     findings.push(of_loopback());
     findings
 }
 
 /// Every listener of the settings: check name and address.
-fn listeners(settings: &Settings) -> Vec<(&'static str, SocketAddr)> {
-    vec![("ops port", settings.server.ops)]
+fn listeners(settings: &Settings) -> Vec<(&'static str, String)> {
+    vec![
+        ("http port", settings.edge.http.clone()),
+        ("rtmp port", settings.live.rtmp.clone()),
+        ("ops port", settings.server.ops.to_string()),
+    ]
 }
 
-fn of_port(check: &'static str, address: SocketAddr) -> Finding {
+fn of_port(check: &'static str, address: &str) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(check, format!("{address} is free")),
         Err(error) => {
@@ -59,13 +63,13 @@ mod tests {
     #[test]
     fn a_taken_port_must_be_fixed_and_names_its_flag() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback is up");
-        let finding = of_port("ops port", taken.local_addr().expect("it is bound"));
+        let finding = of_port("ops port", &taken.local_addr().expect("it is bound").to_string());
         assert_eq!(finding.verdict, Verdict::Fix, "{finding:?}");
         assert!(finding.remedy.expect("it has a remedy").contains("--ops ADDR"));
     }
 
     #[test]
     fn a_free_port_is_ok() {
-        assert_eq!(of_port("ops port", (Ipv4Addr::LOCALHOST, 0).into()).verdict, Verdict::Ok);
+        assert_eq!(of_port("ops port", "127.0.0.1:0").verdict, Verdict::Ok);
     }
 }

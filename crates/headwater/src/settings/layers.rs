@@ -6,7 +6,9 @@ use base::config::{Field, Section};
 use thiserror::Error;
 use toml::Value;
 
-use super::{ENV_CONFIG, ENV_PREFIX, SECTIONS, SectionInfo, Settings, document, env_name, is_secret, section, suggest};
+use super::{
+    ENV_CONFIG, ENV_PREFIX, SECTIONS, SectionInfo, Settings, document, env_name, is_secret, section, suggest, validate,
+};
 
 /// Shown in place of a secret.
 const REDACTED: &str = "\"(redacted)\"";
@@ -132,6 +134,7 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Error> {
     add_env(sources, &mut merged, &mut problems);
     add_flags(sources, &mut merged, &mut problems);
     let settings = Settings::from_merged(&merged, &mut problems);
+    validate::check(&settings, &merged, &mut problems);
     if problems.is_empty() { Ok(Resolved { settings, merged }) } else { Err(Error::Invalid(problems)) }
 }
 
@@ -150,8 +153,7 @@ impl Resolved {
 
     /// Where the value of a setting came from.
     pub fn origin(&self, section: &str, key: &str) -> Origin {
-        let given = self.merged.given.get(&(section.to_owned(), key.to_owned()));
-        given.map_or(Origin::Default, |given| given.origin.clone())
+        self.merged.origin(section, key)
     }
 }
 
@@ -178,6 +180,11 @@ impl Merged {
     fn put(&mut self, section: &str, field: &Field, value: Value, origin: Origin) {
         let given = Given { value, origin, secret: is_secret(field) };
         self.given.insert((section.to_owned(), field.key.to_owned()), given);
+    }
+
+    pub(super) fn origin(&self, section: &str, key: &str) -> Origin {
+        let given = self.given.get(&(section.to_owned(), key.to_owned()));
+        given.map_or(Origin::Default, |given| given.origin.clone())
     }
 
     /// Builds a room's section; each value that does not fit is a problem and keeps its default.

@@ -7,6 +7,7 @@ mod document;
 mod layers;
 pub mod reference;
 mod suggest;
+mod validate;
 
 use base::config::{Field, Section};
 
@@ -63,6 +64,14 @@ macro_rules! sections {
 sections! {
     /// The process itself.
     server: crate::server::Config,
+    /// Delivery.
+    edge: edge::Config,
+    /// Live streams.
+    live: live::Config,
+    /// The ladder.
+    transcode: transcode::Config,
+    /// Where segments and recordings are kept.
+    store: store::Config,
 }
 
 /// The section called `name`.

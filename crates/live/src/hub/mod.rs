@@ -19,7 +19,7 @@ pub(crate) use self::{
     meter::Figures,
     publisher::FeedError,
     ring::{Item, Tracks},
-    stream::{Stream, track_name},
+    stream::Stream,
 };
 pub use self::{
     publisher::{PublishError, Publisher},

@@ -229,7 +229,6 @@ impl Connection {
                 debug!(peer = %Peer(self.peer), what, "ignored");
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 

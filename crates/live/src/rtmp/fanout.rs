@@ -221,7 +221,7 @@ impl Server {
     fn deliver(&mut self) -> bool {
         let now = self.stream.clock.mono();
         let batches = self.batches();
-        let (lag, mut behind) = (self.lag, false);
+        let (lag, mut behind, mut bytes_out) = (self.lag, false, 0);
         self.seats.retain_mut(|seat| {
             let Seat { player, queue } = seat;
             player.take_control().into_iter().for_each(|message| queue.control(message));
@@ -234,7 +234,7 @@ impl Server {
             telemetry::reader_skips(queue.skips - skips);
             let delivery = match player.gone.load(Ordering::Relaxed) {
                 true => Delivery::Gone,
-                false => queue.flush(now, |bytes| player.socket.try_write(bytes)),
+                false => queue.flush(now, |bytes| player.socket.try_write(bytes).inspect(|sent| bytes_out += sent)),
             };
             behind |= delivery == Delivery::Behind;
             if delivery == Delivery::Gone {
@@ -243,6 +243,7 @@ impl Server {
             }
             delivery != Delivery::Gone
         });
+        telemetry::rtmp_bytes_out(bytes_out);
         self.count.store(self.seats.len(), Ordering::Relaxed);
         behind
     }

@@ -86,7 +86,7 @@ async fn accept(hub: Arc<Hub>, listener: TcpListener, mut stopped: watch::Receiv
                     error!("a connection's task panicked; only that connection is lost");
                 }
             }
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = async { let _ = stopped.wait_for(|stop| *stop).await; } => return,
         }
         telemetry::rtmp_connections(connections.len());
     }
