@@ -49,7 +49,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let Some(options) = options(env::args().skip(1)) else {
-        eprint!("{USAGE}targets: {}\n", TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
+        eprintln!("{USAGE}targets: {}", TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
         return ExitCode::from(2);
     };
     let wanted = |name: &str| options.targets.is_empty() || options.targets.iter().any(|target| target == name);
