@@ -285,9 +285,10 @@ fn trailing_extension(r: &mut BitReader<'_>) -> Option<u8> {
     }
     sampling_frequency(&mut ahead).ok()?;
     *r = ahead.clone();
-    let parametric_stereo = ahead.bits(11) == Ok(0x548) && ahead.flag() == Ok(true);
-    if parametric_stereo {
-        *r = ahead;
+    if ahead.bits(11) != Ok(0x548) {
+        return Some(SBR);
     }
+    let parametric_stereo = ahead.flag() == Ok(true);
+    *r = ahead;
     Some(if parametric_stereo { PS } else { SBR })
 }

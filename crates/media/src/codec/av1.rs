@@ -315,7 +315,8 @@ impl Sequence {
         let Color { bit_depth, monochrome, subsampling: [x, y], sample_position, description, full_range } = self.color;
         let tier = if self.tier { 'H' } else { 'M' };
         let mut text = format!("av01.{}.{:02}{tier}.{bit_depth:02}", self.profile, self.level);
-        let is_default = !monochrome && x && y && matches!(description, None | Some([1, 1, 1])) && !full_range;
+        let is_default =
+            !monochrome && x && y && matches!(description, None | Some([1, 1, 1] | [2, 2, 2])) && !full_range;
         if !is_default {
             let position = if x && y { sample_position } else { 0 };
             let [primaries, transfer, matrix] = description.unwrap_or([2, 2, 2]);

@@ -86,7 +86,10 @@ pub(super) fn check_sets(
     match sets.iter().find(|set| set.len() > usize::from(u16::MAX) || !is_one(set)) {
         None => Ok(()),
         Some(set) if is_one(set) => Err(Error::TooLarge { what, value: set.len() as u64, limit: u16::MAX.into() }),
-        Some(set) => Err(Error::invalid(what, format!("a NAL unit of another type, beginning {:02x?}", set.get(..2)))),
+        Some(set) => Err(Error::invalid(
+            what,
+            format!("a NAL unit of another type, beginning {:02x?}", set.get(..2).unwrap_or(set)),
+        )),
     }
 }
 

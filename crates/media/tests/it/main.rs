@@ -3,6 +3,7 @@
 
 mod codec;
 mod codec_golden;
+mod flv;
 mod mp4;
 mod mp4_ffmpeg;
 mod mp4_sources;
