@@ -99,14 +99,14 @@ export class Player {
   #currentLevel: Quality | null = null;
 
   #faults = 0;
-  #lastFaultMs = 0;
+  #lastFaultMs = Number.NEGATIVE_INFINITY;
   #mediaFaults = 0;
   #restartTimer: ReturnType<typeof setTimeout> | undefined;
   #restarts = 0;
   #stalls = 0;
   #stalledMs = 0;
   #stallStartedMs: number | null = null;
-  #lastSeekMs = 0;
+  #lastSeekMs = Number.NEGATIVE_INFINITY;
   #lastPosition = 0;
   #lastProgressMs = 0;
 
@@ -237,6 +237,7 @@ export class Player {
       this.#chosenLevel = choice?.index ?? null;
       if (choice) hls.loadLevel = choice.index;
       if (this.#wantsPlay) void this.#play();
+      else this.#setState('paused');
     });
     hls.on(Hls.Events.LEVELS_UPDATED, () => this.#readLevels(hls));
     hls.on(Hls.Events.LEVEL_SWITCHED, (_event, data) => {
