@@ -37,7 +37,7 @@ fn publishing() {
         Script::connected()
             .command(0, "releaseStream", 2.0, &[null.clone(), "colorbar".into()])
             .command(0, "FCPublish", 3.0, &[null.clone(), "colorbar".into()])
-            .command(0, "createStream", 4.0, &[null.clone()])
+            .command(0, "createStream", 4.0, std::slice::from_ref(&null))
             .command(1, "publish", 5.0, &[null.clone(), "colorbar".into(), "live".into()])
     };
     let begun = ["_result", "_result", "_result", "onFCPublish NetStream.Publish.Start", PUBLISH_START];
@@ -56,7 +56,7 @@ fn publishing() {
     let delete = |stream: f64| Script::publishing().command(0, "deleteStream", 7.0, &[null.clone(), stream.into()]);
     check(delete(1.0), &["_result", PUBLISH_START], &["Publish", "Unpublish"]);
     check(delete(2.0), &["_result", PUBLISH_START], &["Publish"]);
-    let close = Script::publishing().command(1, "closeStream", 0.0, &[null.clone()]);
+    let close = Script::publishing().command(1, "closeStream", 0.0, std::slice::from_ref(&null));
     check(close, &["_result", PUBLISH_START, UNPUBLISHED], &["Publish", "Unpublish"]);
     // Media on its way after the end is dropped; another publish may follow.
     let again = delete(1.0).message(0, 9, 1, &[0x17]).command(2, "publish", 8.0, &[null.clone(), "other".into()]);
