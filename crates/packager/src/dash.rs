@@ -1,12 +1,360 @@
-//! The MPD (ISO/IEC 23009-1).
-use base::Wall;
-use bytes::Bytes;
+//! The MPD (ISO/IEC 23009-1): the parts of Low-Latency HLS are its CMAF chunks, the segments its segments.
+//!
+//! What players do with a SegmentTimeline that includes the segment being made decides the figures here:
+//! - dash.js goes by the wall clock: its live delay is `ServiceDescription/Latency@target`, and a segment may be requested from
+//!   its end minus `availabilityTimeOffset` on.
+//! - Shaka goes by the timeline: its live edge is the announced end of the last `S`, plus `availabilityTimeOffset`, minus
+//!   `suggestedPresentationDelay`. That delay therefore has to cover both before it is a delay.
+//!
+//! `$Number$` counts the `S` elements, so a Representation cannot express a missing segment: every discontinuity begins a Period,
+//! and within a Period a Representation lists the segments behind its last gap.
 
-use crate::{NotReady, Presentation};
+use std::fmt::Write;
+
+use base::{
+    Timescale, Wall,
+    time::{rescale, rescale_nearest},
+};
+use bytes::Bytes;
+use media::TrackKind;
+
+use crate::{
+    NotReady, Presentation,
+    grid::Cell,
+    hls::{Millis, ms_90k},
+    segment::Segment,
+    track::TrackState,
+};
+
+/// Delay behind the last announced and available byte: a late part and a late MPD, in milliseconds.
+const SAFETY_MS: i64 = 1_300;
+/// dash.js' delay beyond the time it takes until a segment may be requested, in milliseconds.
+const LATENCY_MS: i64 = 2_000;
+/// How far players may be off the target before they jump, in milliseconds.
+const LATENCY_EARLY_MS: i64 = 1_000;
+const LATENCY_LATE_MS: i64 = 6_000;
+/// The MPD is fetched this many times per target duration: a new segment is known soon after it begins.
+const UPDATES_PER_SEGMENT: u32 = 4;
+
+/// The cells between two discontinuities.
+struct Period {
+    sequence: u64,
+    start: i64,
+    end: Option<i64>,
+    first_msn: u64,
+    last_msn: u64,
+    independent: bool,
+    is_last: bool,
+}
 
 impl Presentation {
-    /// Answers `manifest.mpd` at `now`.
-    pub fn mpd(&self, _now: Wall) -> Result<Bytes, NotReady> {
-        Err(NotReady)
+    /// Answers `manifest.mpd` at `now`: dynamic while the stream may go on, static after [`end`](Self::end).
+    ///
+    /// # Errors
+    /// [`NotReady`] before every source track has a complete part.
+    pub fn mpd(&self, now: Wall) -> Result<Bytes, NotReady> {
+        if !self.is_ready() && !self.ended {
+            return Err(NotReady);
+        }
+        let periods = self.periods();
+        let Some(last) = periods.last() else { return Err(NotReady) };
+        let mut text = String::with_capacity(4096);
+        self.render_mpd_head(&mut text, last, now);
+        periods.iter().for_each(|period| self.render_period(&mut text, period));
+        if !self.ended {
+            let _ = writeln!(
+                text,
+                "  <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>",
+                Xml(&self.config.utc_timing_url)
+            );
+        }
+        text.push_str("</MPD>\n");
+        Ok(text.into())
+    }
+
+    fn render_mpd_head(&self, text: &mut String, last: &Period, now: Wall) {
+        let longest_ms = self.longest_segment_ms();
+        text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
+        text.push_str(
+            " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
+        );
+        let _ = write!(text, " minBufferTime=\"PT1S\" maxSegmentDuration=\"PT{}S\"", Millis(longest_ms));
+        if self.ended {
+            let end = last.end.unwrap_or(last.start);
+            let _ = writeln!(text, " type=\"static\" mediaPresentationDuration=\"PT{}S\">", Millis(ms_90k(end)));
+            return;
+        }
+        let offset_ms = self.availability_offset_ms();
+        let _ = writeln!(
+            text,
+            " type=\"dynamic\" availabilityStartTime=\"{}\" publishTime=\"{}\" minimumUpdatePeriod=\"PT{}S\" timeShiftBufferDepth=\"PT{}S\" suggestedPresentationDelay=\"PT{}S\">",
+            self.origin,
+            now.max(self.origin),
+            Millis(i64::from(self.config.segment_target_ms / UPDATES_PER_SEGMENT)),
+            Millis(self.config.window_ms.into()),
+            Millis(longest_ms + offset_ms + SAFETY_MS),
+        );
+        let target_ms = longest_ms - offset_ms + LATENCY_MS;
+        let _ = writeln!(
+            text,
+            "  <ServiceDescription id=\"0\"><Latency target=\"{target_ms}\" min=\"{}\" max=\"{}\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
+            target_ms - LATENCY_EARLY_MS,
+            target_ms + LATENCY_LATE_MS,
+        );
+    }
+
+    /// A segment may be requested half a segment before its end: its parts are there, and more arrive.
+    fn availability_offset_ms(&self) -> i64 {
+        i64::from(self.config.segment_target_ms / 2)
+    }
+
+    fn periods(&self) -> Vec<Period> {
+        let mut periods: Vec<Period> = Vec::new();
+        for cell in self.grid.cells().filter(|cell| cell.msn >= self.first_listed) {
+            match periods.last_mut().filter(|period| period.sequence == cell.discontinuity_sequence) {
+                Some(period) => period.extend(cell),
+                None => periods.push(Period::new(cell)),
+            }
+        }
+        periods.retain(|period| self.tracks.iter().any(|state| !self.run(state, period).is_empty()));
+        if let Some(last) = periods.last_mut() {
+            last.is_last = true;
+        }
+        periods
+    }
+
+    fn render_period(&self, text: &mut String, period: &Period) {
+        let _ = write!(text, "  <Period id=\"p{}\" start=\"PT{}S\"", period.sequence, Micros(period.start));
+        if let Some(end) = period.end.filter(|_| !period.is_last || self.ended) {
+            let _ = write!(text, " duration=\"PT{}S\"", Micros(end - period.start));
+        }
+        text.push_str(">\n");
+        let mut families: Vec<(TrackKind, &'static str)> = Vec::new();
+        let listed: Vec<_> = self.tracks.iter().filter(|state| !self.run(state, period).is_empty()).collect();
+        for state in &listed {
+            let family = (state.kind(), state.track().codec.name());
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+        for (id, family) in families.into_iter().enumerate() {
+            let members = listed.iter().copied().filter(|state| (state.kind(), state.track().codec.name()) == family);
+            self.render_adaptation_set(text, period, id, family.0, members);
+        }
+        text.push_str("  </Period>\n");
+    }
+
+    fn render_adaptation_set<'a>(
+        &self,
+        text: &mut String,
+        period: &Period,
+        id: usize,
+        kind: TrackKind,
+        members: impl Iterator<Item = &'a TrackState>,
+    ) {
+        let content = match kind {
+            TrackKind::Video => "video",
+            TrackKind::Audio => "audio",
+        };
+        let sap = if period.independent { " startWithSAP=\"1\"" } else { "" };
+        let _ = writeln!(
+            text,
+            "    <AdaptationSet id=\"{id}\" contentType=\"{content}\" mimeType=\"{content}/mp4\" segmentAlignment=\"true\"{sap}>",
+        );
+        for (n, state) in members.enumerate() {
+            if n == 0 {
+                self.render_producer_reference(text, period, id, state);
+            }
+            self.render_representation(text, period, state);
+        }
+        text.push_str("    </AdaptationSet>\n");
+    }
+
+    /// The wall clock of the first media time of the Period; the `prft` of each segment says the same (23009-1 5.12).
+    fn render_producer_reference(&self, text: &mut String, period: &Period, id: usize, state: &TrackState) {
+        let Some(timescale) = self.run(state, period).first().map(|segment| segment.timescale) else { return };
+        let _ = writeln!(
+            text,
+            "      <ProducerReferenceTime id=\"{id}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{}\" presentationTime=\"{}\"/>",
+            self.wall(period.start),
+            rescale_nearest(period.start, Timescale::VIDEO, timescale),
+        );
+    }
+
+    fn render_representation(&self, text: &mut String, period: &Period, state: &TrackState) {
+        let run = self.run(state, period);
+        let Some(first) = run.first() else { return };
+        let Some(init) = state.inits.iter().find(|init| init.id == first.init_id) else { return };
+        let codec = &init.track.codec;
+        let name = &state.name;
+        let bandwidth = self.bandwidth(state).max(1);
+        let _ = write!(
+            text,
+            "      <Representation id=\"{name}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"",
+            codec.rfc6381()
+        );
+        if let Some(video) = codec.video() {
+            let _ = write!(text, " width=\"{}\" height=\"{}\"", video.width, video.height);
+            if let Some(rate) = state.clock.frame_rate() {
+                let _ = write!(text, " frameRate=\"{}\"", FrameRate(rate));
+            }
+        }
+        match codec.audio() {
+            None => text.push_str(">\n"),
+            Some(audio) => {
+                let _ = writeln!(
+                    text,
+                    " audioSamplingRate=\"{}\">\n        <AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{}\"/>",
+                    audio.sample_rate, audio.channels
+                );
+            }
+        }
+        let _ = write!(
+            text,
+            "        <SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" initialization=\"{name}/init-{}.mp4\" media=\"{name}/$Number$.m4s\" startNumber=\"{}\"",
+            first.timescale.get(),
+            rescale_nearest(period.start, Timescale::VIDEO, first.timescale),
+            first.init_id,
+            first.msn,
+        );
+        if !self.ended {
+            let offset = Millis(self.availability_offset_ms());
+            let _ = write!(text, " availabilityTimeOffset=\"{offset}\" availabilityTimeComplete=\"false\"");
+        }
+        text.push_str(">\n          <SegmentTimeline>\n");
+        self.render_timeline(text, state, &run);
+        text.push_str("          </SegmentTimeline>\n        </SegmentTemplate>\n      </Representation>\n");
+    }
+
+    fn render_timeline(&self, text: &mut String, state: &TrackState, run: &[&Segment]) {
+        let mut entry: Option<(i64, i64, u64)> = None;
+        let mut expected = None;
+        for segment in run {
+            let ticks = if segment.closed { segment.ticks } else { self.predicted_ticks(state, segment) }.max(1);
+            match &mut entry {
+                Some((_, same, repeat)) if *same == ticks && expected == Some(segment.start_pts) => *repeat += 1,
+                _ => {
+                    put_entry(text, entry.take());
+                    entry = Some((segment.start_pts, ticks, 0));
+                }
+            }
+            expected = Some(segment.start_pts + ticks);
+        }
+        put_entry(text, entry);
+    }
+
+    /// How long the open segment will be: until the leader's next boundary when that is known, else as long as the one before.
+    fn predicted_ticks(&self, state: &TrackState, segment: &Segment) -> i64 {
+        let cell = self.grid.get(segment.msn);
+        let before = segment
+            .msn
+            .checked_sub(1)
+            .and_then(|msn| self.grid.get(msn))
+            .filter(|_| cell.is_some_and(|c| !c.discontinuity));
+        let target = i64::from(self.config.segment_target_ms) * 90;
+        let usual = before.and_then(|cell| Some(cell.end? - cell.start)).unwrap_or(target).max(target);
+        let end = cell.map(|cell| cell.end.unwrap_or(cell.start + usual)).unwrap_or_default();
+        let until_end = rescale(end, Timescale::VIDEO, segment.timescale) - segment.start_pts;
+        let frame = state.clock.frame();
+        let whole = if state.kind() == TrackKind::Audio {
+            (until_end + frame - 1).div_euclid(frame) * frame
+        } else {
+            until_end
+        };
+        whole.max(segment.ticks)
+    }
+
+    /// The track's segments in a Period, behind its last gap or change of initialization segment.
+    fn run<'a>(&self, state: &'a TrackState, period: &Period) -> Vec<&'a Segment> {
+        let gone = period.is_last && !state.active && !self.ended;
+        let first_msn = period.first_msn.max(self.first_listed);
+        let within = |segment: &&Segment| (first_msn..=period.last_msn).contains(&segment.msn) && !gone;
+        let mut run: Vec<&Segment> = Vec::new();
+        for segment in state.segments.iter().filter(within) {
+            let continues = run.last().is_none_or(|last| last.init_id == segment.init_id);
+            if segment.is_gap() && self.ends_period(state, segment.msn, period) {
+                break;
+            }
+            if segment.is_gap() || !continues {
+                run.clear();
+            }
+            if !segment.is_gap() && (segment.closed || !segment.parts.is_empty()) {
+                run.push(segment);
+            }
+        }
+        run
+    }
+
+    /// Whether nothing but gaps follows in the Period.
+    fn ends_period(&self, state: &TrackState, msn: u64, period: &Period) -> bool {
+        (msn..=period.last_msn).filter_map(|msn| state.segment(msn)).all(Segment::is_gap)
+    }
+}
+
+impl Period {
+    fn new(cell: &Cell) -> Self {
+        Self {
+            sequence: cell.discontinuity_sequence,
+            start: cell.period_start,
+            end: cell.end,
+            first_msn: cell.msn,
+            last_msn: cell.msn,
+            independent: cell.independent,
+            is_last: false,
+        }
+    }
+
+    fn extend(&mut self, cell: &Cell) {
+        self.end = cell.end;
+        self.last_msn = cell.msn;
+        self.independent &= cell.independent;
+    }
+}
+
+fn put_entry(text: &mut String, entry: Option<(i64, i64, u64)>) {
+    let _ = match entry {
+        None => Ok(()),
+        Some((start, ticks, 0)) => writeln!(text, "            <S t=\"{start}\" d=\"{ticks}\"/>"),
+        Some((start, ticks, repeat)) => writeln!(text, "            <S t=\"{start}\" d=\"{ticks}\" r=\"{repeat}\"/>"),
+    };
+}
+
+/// 90 kHz ticks as seconds with six decimals.
+struct Micros(i64);
+
+impl std::fmt::Display for Micros {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let us = rescale_nearest(self.0.max(0), Timescale::VIDEO, Timescale::hz(1_000_000));
+        write!(f, "{}.{:06}", us / 1_000_000, us % 1_000_000)
+    }
+}
+
+/// Frames per second as MPD FrameRateType: an integer, or a fraction.
+struct FrameRate(f64);
+
+impl std::fmt::Display for FrameRate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let near = |value: f64| (value - value.round()).abs() < 1e-4 * value;
+        if near(self.0) {
+            write!(f, "{}", self.0.round())
+        } else if near(self.0 * 1.001) {
+            write!(f, "{}/1001", (self.0 * 1.001).round() * 1_000.0)
+        } else {
+            write!(f, "{}/1000", (self.0 * 1_000.0).round())
+        }
+    }
+}
+
+/// A text inside an attribute.
+struct Xml<'a>(&'a str);
+
+impl std::fmt::Display for Xml<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '"' => f.write_str("&quot;"),
+            c => write!(f, "{c}"),
+        })
     }
 }

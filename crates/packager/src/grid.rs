@@ -16,21 +16,10 @@ pub(crate) struct Cell {
     pub(crate) discontinuity: bool,
     /// Discontinuities up to here, its own included.
     pub(crate) discontinuity_sequence: u64,
-    /// Number of the DASH Period: it changes with an epoch and with a codec.
-    pub(crate) period: u64,
+    /// Beginning of the first cell since the last discontinuity, in 90 kHz ticks: the start of its DASH Period.
+    pub(crate) period_start: i64,
     /// It begins with a sync sample of the leader.
     pub(crate) independent: bool,
-}
-
-/// What a new cell is to the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Joint {
-    /// The timeline runs on.
-    Continuous,
-    /// A discontinuity within the same Period: some track lost samples.
-    Interruption,
-    /// A discontinuity and a new Period: an epoch or a codec begins.
-    Period,
 }
 
 /// The cells of the window, in order.
@@ -39,7 +28,7 @@ pub(crate) struct Grid {
     cells: VecDeque<Cell>,
     next_msn: u64,
     discontinuity_sequence: u64,
-    period: u64,
+    period_start: i64,
 }
 
 impl Grid {
@@ -64,9 +53,9 @@ impl Grid {
         self.cells.iter()
     }
 
-    /// The newest cell that begins at or before `pts` (90 kHz), of the current period.
+    /// The newest cell that begins at or before `pts` (90 kHz), since the last discontinuity.
     pub(crate) fn containing(&self, pts: i64) -> Option<&Cell> {
-        let current = |cell: &&Cell| cell.period == self.period;
+        let current = |cell: &&Cell| cell.discontinuity_sequence == self.discontinuity_sequence;
         self.cells.iter().rev().take_while(current).find(|cell| cell.start <= pts)
     }
 
@@ -81,18 +70,20 @@ impl Grid {
     }
 
     /// Begins a cell at `start`; the open one ends there. The first cell of all is never a discontinuity.
-    pub(crate) fn begin(&mut self, start: i64, joint: Joint, independent: bool) -> &Cell {
+    pub(crate) fn begin(&mut self, start: i64, discontinuity: bool, independent: bool) -> &Cell {
         self.end(start);
-        let discontinuity = joint > Joint::Continuous && self.next_msn > 0;
+        if discontinuity || self.next_msn == 0 {
+            self.period_start = start;
+        }
+        let discontinuity = discontinuity && self.next_msn > 0;
         self.discontinuity_sequence += u64::from(discontinuity);
-        self.period += u64::from(joint == Joint::Period);
         self.cells.push_back(Cell {
             msn: self.next_msn,
             start,
             end: None,
             discontinuity,
             discontinuity_sequence: self.discontinuity_sequence,
-            period: self.period,
+            period_start: self.period_start,
             independent,
         });
         self.next_msn += 1;
@@ -133,14 +124,15 @@ mod tests {
     #[test]
     fn sequence_numbers_survive_dropping_and_count_discontinuities() {
         let mut grid = Grid::default();
-        assert!(!grid.begin(0, Joint::Period, true).discontinuity, "nothing lies before the first cell");
-        grid.begin(180_000, Joint::Continuous, true);
-        grid.begin(360_000, Joint::Interruption, true);
-        grid.begin(540_000, Joint::Period, true);
-        let of = |grid: &Grid, msn: u64| grid.get(msn).map(|c| (c.start, c.end, c.discontinuity_sequence, c.period));
-        assert_eq!(of(&grid, 0), Some((0, Some(180_000), 0, 1)));
-        assert_eq!(of(&grid, 2), Some((360_000, Some(540_000), 1, 1)));
-        assert_eq!(of(&grid, 3), Some((540_000, None, 2, 2)));
+        assert!(!grid.begin(0, true, true).discontinuity, "nothing lies before the first cell");
+        grid.begin(180_000, false, true);
+        grid.begin(360_000, true, true);
+        grid.begin(540_000, true, true);
+        let of =
+            |grid: &Grid, msn: u64| grid.get(msn).map(|c| (c.start, c.end, c.discontinuity_sequence, c.period_start));
+        assert_eq!(of(&grid, 0), Some((0, Some(180_000), 0, 0)));
+        assert_eq!(of(&grid, 2), Some((360_000, Some(540_000), 1, 360_000)));
+        assert_eq!(of(&grid, 3), Some((540_000, None, 2, 540_000)));
         assert!(grid.drop_ended(180_001) && !grid.drop_ended(180_001));
         assert_eq!((of(&grid, 0), grid.first_msn(), grid.len()), (None, Some(1), 3));
         assert_eq!(of(&grid, 1).map(|cell| cell.0), Some(180_000));

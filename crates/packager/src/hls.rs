@@ -94,24 +94,21 @@ impl Presentation {
     }
 
     fn render_media(&self, state: &TrackState, skip: bool) -> String {
-        let listed = || self.listed_segments(state);
-        let Some(first) = listed().next() else { return String::new() };
-        let mut text = String::with_capacity(1024 + SEGMENT_TEXT_BYTES * state.segments.len());
+        let listed: Vec<&Segment> = self.listed_segments(state).collect();
+        let Some(first) = listed.first() else { return String::new() };
+        let mut text = String::with_capacity(1024 + SEGMENT_TEXT_BYTES * listed.len());
         self.render_header(&mut text, state, first);
-        let edge = state.edge().unwrap_or(0);
-        let skipped = if skip { self.skippable(state, edge) } else { 0 };
+        // The Skip Boundary (RFC 8216bis 6.2.5.1), and the age at which parts leave.
+        let skipped = if skip { before_last(&listed, SKIP_TARGETS * self.target_s) } else { 0 };
+        let parts_from = before_last(&listed, PARTS_LISTED_TARGETS * self.target_s);
         if skipped > 0 {
             let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
         }
-        let parts_after = edge - PARTS_LISTED_TARGETS * self.target_s * 90_000;
-        let mut init_id = None;
-        for (n, segment) in listed().enumerate() {
+        let mut init_id = skipped.checked_sub(1).and_then(|n| listed.get(n)).map(|segment| segment.init_id);
+        for (n, segment) in listed.iter().enumerate().skip(skipped) {
             let is_new = init_id.replace(segment.init_id) != Some(segment.init_id);
-            if n < skipped {
-                continue;
-            }
             let breaks = n > 0 && self.grid.get(segment.msn).is_some_and(|cell| cell.discontinuity);
-            let with_parts = !self.ended && segment.msn >= state.parts_from_msn && segment.end_90k() > parts_after;
+            let with_parts = !self.ended && segment.msn >= state.parts_from_msn && n >= parts_from;
             render_segment(&mut text, segment, breaks, is_new, with_parts);
         }
         if self.ended {
@@ -157,12 +154,6 @@ impl Presentation {
         self.listed_segments(state).all(|segment| segment.independent)
     }
 
-    /// Segments before the Skip Boundary (RFC 8216bis 6.2.5.1).
-    fn skippable(&self, state: &TrackState, edge: i64) -> usize {
-        let boundary = edge - SKIP_TARGETS * self.target_s * 90_000;
-        self.listed_segments(state).take_while(|segment| segment.end_90k() < boundary).count()
-    }
-
     /// The part that comes next: certain, for its first sample is held already.
     fn render_hint(&self, text: &mut String, state: &TrackState, listed_init: Option<u32>) {
         let Some(open) = state.open_segment().filter(|_| state.active) else { return };
@@ -199,6 +190,17 @@ fn render_segment(text: &mut String, segment: &Segment, breaks: bool, new_init: 
         text.push_str("#EXT-X-GAP\n");
     }
     text.push_str(&segment.tail_lines);
+}
+
+/// How many of `segments` end more than `seconds` of media before the end of the last one.
+fn before_last(segments: &[&Segment], seconds: i64) -> usize {
+    let mut left_us = seconds * 1_000_000;
+    let within = segments.iter().rev().take_while(|segment| {
+        let fits = left_us >= 0;
+        left_us -= segment.timescale.to_us(segment.ticks);
+        fits
+    });
+    segments.len() - within.count()
 }
 
 fn channels(state: &TrackState) -> u32 {

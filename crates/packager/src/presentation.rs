@@ -8,7 +8,7 @@ use media::{Sample, Track, TrackKind};
 
 use crate::{
     Config, Dropped, Error, Role, TRACKS_MAX, TrackName,
-    grid::{Grid, Joint},
+    grid::Grid,
     parts,
     track::{Gate, Refused, TrackState},
 };
@@ -85,8 +85,8 @@ pub(crate) struct Texts {
 struct Leader {
     /// Whether the epoch has its place on the presentation timeline.
     anchored: bool,
-    /// What the next cell is to the last one.
-    joint: Joint,
+    /// The next cell that begins with a sync sample is a discontinuity.
+    breaks: bool,
     /// Source decoding time of its last sample, in its ticks.
     last_source_dts: Option<i64>,
     /// No boundary can come before this, in 90 kHz ticks of presentation time.
@@ -97,7 +97,7 @@ struct Leader {
 
 impl Leader {
     fn new() -> Self {
-        Self { anchored: false, joint: Joint::Period, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
+        Self { anchored: false, breaks: true, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
     }
 }
 
@@ -199,7 +199,7 @@ impl Presentation {
         if changed && on_air {
             state.flush();
             state.gate = Gate::Discontinuity;
-            self.leader.joint = Joint::Period;
+            self.leader.breaks = true;
         }
         state.configure(track);
     }
@@ -252,7 +252,7 @@ impl Presentation {
             }
         }
         if any {
-            self.leader.joint = self.leader.joint.max(Joint::Interruption);
+            self.leader.breaks = true;
             self.bump();
         }
     }
@@ -367,16 +367,16 @@ impl Presentation {
             self.leader.gop = self.leader.last_sync.replace(pts).map_or(0, |last| pts - last);
         }
         let Some(elapsed) = self.grid.open().map(|cell| pts - cell.start) else {
-            return self.begin_cell(pts, self.leader.joint, sync);
+            return self.begin_cell(pts, true, sync);
         };
         let target = i64::from(self.config.segment_target_ms) * 90;
-        if sync && self.leader.joint > Joint::Continuous {
-            self.begin_cell(pts, self.leader.joint, true);
+        if sync && self.leader.breaks {
+            self.begin_cell(pts, true, true);
         } else if sync && elapsed >= target - frame / 2 || sync && self.next_gop_overflows(elapsed, target) {
-            self.begin_cell(pts, Joint::Continuous, true);
+            self.begin_cell(pts, false, true);
         } else if elapsed + frame > self.cell_max() {
             self.counters.forced_cuts += u64::from(!sync);
-            self.begin_cell(pts, Joint::Continuous, sync);
+            self.begin_cell(pts, false, sync);
         } else if self.target_may_rise() {
             let seconds = (elapsed + frame - TARGET_SLACK_MS * 90).div_euclid(90_000) + 1;
             if seconds > self.target_s {
@@ -402,10 +402,10 @@ impl Presentation {
         !self.target_may_rise() && elapsed * 2 >= target && elapsed + self.leader.gop > self.cell_max()
     }
 
-    fn begin_cell(&mut self, pts: i64, joint: Joint, independent: bool) {
-        let msn = self.grid.begin(pts, joint, independent).msn;
-        if joint >= self.leader.joint {
-            self.leader.joint = Joint::Continuous;
+    fn begin_cell(&mut self, pts: i64, discontinuity: bool, independent: bool) {
+        let msn = self.grid.begin(pts, discontinuity, independent).msn;
+        if discontinuity {
+            self.leader.breaks = false;
             for state in self.tracks.iter_mut().filter(|state| state.gate == Gate::Discontinuity) {
                 state.gate = Gate::At(msn);
                 state.fill_gaps_to(msn, &self.grid);
@@ -479,7 +479,7 @@ impl Presentation {
         // The leader stands still: the sound goes on and cuts for it.
         if state.role == Role::Audio && pts > self.leader.frontier && pts - start > self.cell_max() {
             self.counters.forced_cuts += 1;
-            self.begin_cell(pts, Joint::Continuous, false);
+            self.begin_cell(pts, false, false);
         }
         self.deliver(i, sample);
     }
