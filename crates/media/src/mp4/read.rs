@@ -14,6 +14,9 @@ pub const TRACKS_MAX: usize = 64;
 /// Most samples in one movie fragment: 13 minutes of 80 frames a second, 23 minutes of AAC.
 pub const FRAGMENT_SAMPLES_MAX: usize = 65_536;
 
+/// Latest time, in ticks: 25,000 years of 90 kHz. Sums of times below it cannot overflow.
+pub(super) const TIME_MAX: u64 = 1 << 56;
+
 /// Samples of one track from one movie fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -168,10 +171,13 @@ fn read_edit_shift(edts: &[u8], movie: Timescale, media: Timescale) -> Result<i6
             _ => (u64::from(r.u32()?), i64::from(r.u32()? as i32)),
         };
         r.skip(4)?; // media_rate
+        within("media_time", media_time.unsigned_abs(), TIME_MAX)?;
         if media_time >= 0 {
-            return Ok(delay.saturating_sub(media_time));
+            return Ok(delay - media_time);
         }
-        delay = rescale(i64::try_from(duration).unwrap_or(0), movie, media);
+        within("segment_duration", duration, TIME_MAX)?;
+        delay = rescale(duration as i64, movie, media);
+        within("empty edit", delay.unsigned_abs(), TIME_MAX)?;
     }
     Ok(delay)
 }
@@ -301,17 +307,13 @@ impl<'a> TrackFragment<'a> {
             defaults.flags = r.u32()?;
         }
         let base_dts = read_base_dts(traf)?.unwrap_or(defaults.base_dts);
-        let dts = i64::try_from(base_dts).map_err(|_| Error::TooLarge {
-            what: "baseMediaDecodeTime",
-            value: base_dts,
-            limit: i64::MAX as u64,
-        })?;
+        within("baseMediaDecodeTime", base_dts, TIME_MAX)?;
         Ok(Self {
             data: place.data,
             defaults,
             base,
             at: base,
-            dts,
+            dts: base_dts as i64,
             chunk: Chunk { track_id, base_dts, samples: Vec::new() },
         })
     }

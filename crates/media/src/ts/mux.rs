@@ -185,7 +185,7 @@ impl<'a> Stream<'a> {
             let mut pes = Pes {
                 samples: i..i + 1,
                 pts: self.to_90k(sample.pts()),
-                dts: self.to_90k(sample.dts) - lead,
+                dts: self.to_90k(sample.dts).wrapping_sub(lead),
                 bytes: 0,
                 stuffing: 0,
                 packets: 0,
@@ -266,8 +266,7 @@ impl<'a> Stream<'a> {
             CodecConfig::Aac(c) => rescale(c.frame_samples.into(), Timescale::hz(c.sample_rate.max(1)), self.timescale),
             _ => frame.duration.into(),
         };
-        let expected = frame.dts.saturating_add(ticks);
-        expected.saturating_sub(next.dts).unsigned_abs() <= ticks.unsigned_abs() / 4
+        frame.dts.saturating_add(ticks).abs_diff(next.dts) <= ticks.unsigned_abs() / 4
     }
 
     fn frame_header_bytes(&self) -> usize {
@@ -410,7 +409,7 @@ fn put_pcrs(steps: &mut Vec<Step>, last: &mut Option<i64>, now: i64, carries_pcr
             steps.push(Step::Pcr(now));
             *last = Some(now);
         }
-        Some(mut at) if (PCR_INTERVAL..PCR_GAP_MAX).contains(&(now - at)) => {
+        Some(mut at) if (PCR_INTERVAL..PCR_GAP_MAX).contains(&now.wrapping_sub(at)) => {
             while now - at > PCR_INTERVAL {
                 at += PCR_INTERVAL;
                 steps.push(Step::Pcr(at));
@@ -499,5 +498,5 @@ fn time_stamp(prefix: u8, time: i64) -> [u8; TIME_STAMP_BYTES] {
 
 /// A time on the stream's clock.
 fn clock(time: i64) -> i64 {
-    (time + CLOCK_OFFSET).rem_euclid(CLOCK_WRAP)
+    time.wrapping_add(CLOCK_OFFSET).rem_euclid(CLOCK_WRAP)
 }

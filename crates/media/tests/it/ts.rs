@@ -319,3 +319,13 @@ fn a_lost_packet_costs_its_frames_only() {
     let (samples, _, stats) = demuxed(&data, 1_000);
     assert_eq!((stats.continuity_errors, samples[&0x100].len()), (1, 29));
 }
+
+#[test]
+fn times_far_from_everything_never_panic() {
+    let (avc, aac) = (avc_track(), aac_track());
+    let at =
+        |dts: i64| Sample { dts, cts_offset: i32::MIN, duration: u32::MAX, sync: true, payload: slice_nal(true, 9) };
+    let samples: Vec<_> = [1 << 62, -(1 << 62), 0, 1 << 57, 5].map(at).into();
+    let data = ts::segment(Some((&avc, &samples)), Some((&aac, &samples)), &ts::Options::default()).unwrap();
+    demuxed(&data, 1_000);
+}
