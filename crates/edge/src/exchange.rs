@@ -27,7 +27,7 @@ use crate::{
     Body, CacheStatus, OriginError, Peer, Route,
     cache::{Entry, Key},
     delivery::{Delivery, LogPhase, Source},
-    fetch::{Fetch, declared_length, within},
+    fetch::{Fetch, declared_length, no_answer, within},
     flight::{Entered, Limits, Reader, Verdict},
     freshness::age_value,
     guard::guarded,
@@ -316,6 +316,7 @@ impl Exchange {
         self.origin_time = Some(started.elapsed());
         let answer = match answer {
             _ if too_long.load(Ordering::Relaxed) => return Err(too_large(self.request_body_bytes_max())),
+            Ok(Ok(Ok(answer))) if answer.status().is_informational() => return Err(self.failed(no_answer())),
             Ok(Ok(Ok(answer))) => answer,
             Ok(Ok(Err(error))) => return Err(self.failed(OriginError::Failed(error.to_string()))),
             Ok(Err(_)) => return Err(self.failed(OriginError::Panicked)),
@@ -467,10 +468,17 @@ impl Exchange {
     /// An answer for this client alone, as the origin gave it.
     fn pass(&self, answer: Response<Body>) -> Response<Planned> {
         let length = declared_length(&answer);
-        let has_body = self.parts.method != Method::HEAD
-            && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_head = self.parts.method == Method::HEAD;
+        let has_body = !is_head && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let (mut parts, body) = answer.into_parts();
         strip_hop_by_hop(&mut parts.headers);
+        // What is said of the length and what is sent must agree; an answer to HEAD speaks of what GET would get.
+        if !is_head {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        if let Some(length) = length.filter(|_| has_body) {
+            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let planned = match has_body {
             true => Planned { source: Source::Origin(body), skip: 0, length },
             false => Planned::NOTHING,

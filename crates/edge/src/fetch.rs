@@ -49,6 +49,7 @@ impl Fetch {
             Some(Err(TimedOut)) => self.on_failure(OriginError::TimedOut),
             Some(Ok(Err(_))) => self.on_failure(OriginError::Panicked),
             Some(Ok(Ok(Err(error)))) => self.on_failure(OriginError::Failed(error.to_string())),
+            Some(Ok(Ok(Ok(answer)))) if answer.status().is_informational() => self.on_failure(no_answer()),
             Some(Ok(Ok(Ok(answer)))) => self.on_answer(answer).await,
         }
     }
@@ -192,6 +193,11 @@ fn copy(from: &HeaderMap, name: &HeaderName, to: &mut HeaderMap, as_name: Header
     if let Some(value) = from.get(name) {
         to.insert(as_name, value.clone());
     }
+}
+
+/// A 1xx comes before an answer, and is none.
+pub(crate) fn no_answer() -> OriginError {
+    OriginError::Failed("it answered with an informational status".into())
 }
 
 /// The body's length as its origin says or as the body knows.

@@ -41,10 +41,12 @@ pub(crate) enum Verdict {
 
 /// All fetches on their way, by key.
 pub(crate) struct Flights {
-    shards: Box<[Mutex<HashMap<Key, Arc<Flight>>>]>,
+    shards: Box<[Shard]>,
     hasher: RandomState,
     gauge: Gauge,
 }
+
+type Shard = Mutex<HashMap<Key, Arc<Flight>>>;
 
 /// What [`Flights::enter`] found.
 pub(crate) enum Entered<T> {
@@ -111,7 +113,7 @@ impl Flights {
         }
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Arc<Flight>>> {
+    fn shard(&self, key: &Key) -> &Shard {
         let hash = self.hasher.hash_one(key) as usize;
         &self.shards[hash % TABLE_SHARDS]
     }

@@ -28,13 +28,21 @@ pub(crate) struct Connection {
     opened: Instant,
     /// Requests that are being answered.
     active: AtomicUsize,
+    /// Requests that have been answered.
+    answered: AtomicUsize,
     /// When the last answer ended or moved on, in milliseconds after `opened`.
     progress_ms: AtomicU64,
 }
 
 impl Connection {
     pub(crate) fn new(remote: SocketAddr) -> Self {
-        Self { remote, opened: Instant::now(), active: AtomicUsize::new(0), progress_ms: AtomicU64::new(0) }
+        Self {
+            remote,
+            opened: Instant::now(),
+            active: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            progress_ms: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn on_request(&self) {
@@ -44,6 +52,7 @@ impl Connection {
 
     pub(crate) fn on_request_end(&self) {
         self.on_progress();
+        self.answered.fetch_add(1, Ordering::Relaxed);
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -89,6 +98,10 @@ pub(crate) struct Socket<S> {
     connection: Arc<Connection>,
     deadlines: Deadlines,
     reading: Reading,
+    /// Requests that had been answered at the last look.
+    answered: usize,
+    /// Whether the client began with the preface of HTTP/2, where bytes between requests need not be the head of one.
+    is_http_2: Option<bool>,
     /// Since when the bytes for the client wait.
     writing: Option<Pin<Box<Sleep>>>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -108,14 +121,18 @@ enum Reading {
 impl<S> Socket<S> {
     pub(crate) fn new(inner: S, connection: Arc<Connection>, deadlines: Deadlines) -> Self {
         let reading = Reading::Head(Instant::now());
-        Self { inner, connection, deadlines, reading, writing: None, timer: None }
+        Self { inner, connection, deadlines, reading, answered: 0, is_http_2: None, writing: None, timer: None }
     }
 
     /// Follows what the requests did since the last look.
     fn refresh(&mut self) {
+        let answered = self.connection.answered.load(Ordering::Relaxed);
+        let has_answered = std::mem::replace(&mut self.answered, answered) != answered;
         self.reading = match (self.connection.is_idle(), self.reading) {
             (false, _) => Reading::Busy,
             (true, Reading::Busy) => Reading::Idle,
+            // It was asked and answered between two looks.
+            (true, _) if has_answered => Reading::Idle,
             (true, same) => same,
         };
     }
@@ -128,8 +145,9 @@ impl<S> Socket<S> {
         }
     }
 
-    fn on_bytes(&mut self) {
-        if self.reading == Reading::Idle {
+    fn on_bytes(&mut self, bytes: &[u8]) {
+        let is_http_2 = *self.is_http_2.get_or_insert(bytes.starts_with(b"PRI"));
+        if self.reading == Reading::Idle && !is_http_2 {
             self.reading = Reading::Head(Instant::now());
         }
     }
@@ -187,9 +205,10 @@ fn timed_out(what: &'static str) -> io::Error {
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.refresh();
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if read.is_ready() {
-            self.on_bytes();
+            self.on_bytes(buf.filled().get(before..).unwrap_or_default());
             return read;
         }
         self.poll_deadline(cx).map(|what| Err(timed_out(what)))

@@ -73,7 +73,7 @@ fn recode(path: &str) -> Result<String, Problem> {
     if std::str::from_utf8(&decoded).is_err() {
         return Err(refused("a path is UTF-8"));
     }
-    Ok(encode(&decoded, |b| is_plain(b)))
+    Ok(encode(&decoded, is_plain))
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Problem> {

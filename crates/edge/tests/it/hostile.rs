@@ -191,6 +191,30 @@ async fn who_says_nothing_or_too_slowly_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_connection_may_rest_between_requests_for_longer_than_a_head_may_take() {
+    let quick = Config { header_timeout_ms: 200, ..config() };
+    let (stage, calls) = stage_with(&quick);
+    let request = b"GET /live/a HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut client = TcpStream::connect(stage.addr()).await.unwrap();
+    for _ in 0..2 {
+        client.write_all(request).await.unwrap();
+        let mut told = Vec::new();
+        while !told.ends_with(b"good") {
+            assert!(soon(client.read_buf(&mut told)).await.unwrap() > 0, "{}", String::from_utf8_lossy(&told));
+        }
+        // Another connection is the timer: it says nothing, until its deadline.
+        assert_eq!(rest(TcpStream::connect(stage.addr()).await.unwrap()).await, "");
+    }
+    let mut sender = stage.h2().await;
+    for _ in 0..2 {
+        let response = soon(sender.send_request(stage.request("http://edge.test/live/a"))).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(rest(TcpStream::connect(stage.addr()).await.unwrap()).await, "");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
 async fn a_request_that_waits_for_its_origin_is_not_idle() {
     let quick = Config { header_timeout_ms: 50, idle_timeout_ms: 50, upstream_timeout_ms: 30_000, ..config() };
     let origin = BoxOrigin::new(|_| async {
