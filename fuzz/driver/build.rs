@@ -27,5 +27,5 @@ fn main() -> io::Result<()> {
         table += &format!("    ({name:?}, {name}::fuzz_one),\n");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder for generated files"));
-    fs::write(out.join("targets.rs"), format!("{modules}\nconst TARGETS: &[(&str, fn(&[u8]))] = &[\n{table}];\n"))
+    fs::write(out.join("targets.rs"), format!("{modules}\nconst TARGETS: &[(&str, Target)] = &[\n{table}];\n"))
 }

@@ -21,6 +21,12 @@ use std::{
 use mutate::Mutator;
 use watch::Watch;
 
+/// A target as a function of its input.
+type Target = fn(&[u8]);
+
+// Before the macro, so that the targets find it by their own import, as libFuzzer's.
+include!(concat!(env!("OUT_DIR"), "/targets.rs"));
+
 /// Takes the place of libFuzzer's macro: the target becomes a function.
 #[macro_export]
 macro_rules! fuzz_target {
@@ -33,8 +39,6 @@ macro_rules! fuzz_target {
         }
     };
 }
-
-include!(concat!(env!("OUT_DIR"), "/targets.rs"));
 
 const USAGE: &str = "usage: fuzz-driver [--seconds N] [--seed N] [TARGET...]\n       fuzz-driver --input FILE TARGET\n";
 /// Inputs between two looks at the clock.
@@ -78,7 +82,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
 }
 
 /// Feeds one target until its time is over. False when an input made it panic; the input is kept.
-fn run(name: &str, target: fn(&[u8]), options: &Options) -> bool {
+fn run(name: &str, target: Target, options: &Options) -> bool {
     let seeds = corpus::seeds(&fuzz_folder(), name);
     let mut mutator = Mutator::new(options.seed, &seeds);
     let watch = Watch::start(name, &fuzz_folder().join("artifacts"));
@@ -106,7 +110,7 @@ fn run(name: &str, target: fn(&[u8]), options: &Options) -> bool {
     survived
 }
 
-fn reproduce(name: &str, target: fn(&[u8]), file: &Path) -> bool {
+fn reproduce(name: &str, target: Target, file: &Path) -> bool {
     match fs::read(file) {
         Ok(input) => {
             target(&input);

@@ -80,6 +80,7 @@ fn examine(root: &Path) -> io::Result<Vec<Violation>> {
     }
     violations.extend(sizes(root, &sources));
     violations.extend(documents::check(root)?);
+    violations.extend(fuzz_entries(&fs::read_to_string(root.join("fuzz/Cargo.toml"))?, &sources));
     let stale = generated::stale(root)?;
     violations.extend(
         stale.into_iter().map(|file| Violation::new(file, 0, "not in step with the code: run cargo xtask generate")),
@@ -110,6 +111,14 @@ fn sizes(root: &Path, sources: &[Source]) -> Vec<Violation> {
     .into_iter()
     .filter_map(|(name, lines, max)| over(name, lines, max))
     .collect()
+}
+
+/// Every fuzz target has its entry for `cargo fuzz`.
+fn fuzz_entries(manifest: &str, sources: &[Source]) -> Vec<Violation> {
+    let targets = sources.iter().filter_map(|source| source.path.strip_prefix("fuzz/"));
+    let missing =
+        targets.filter(|path| path.starts_with("fuzz_targets/") && !manifest.contains(&format!("path = \"{path}\"")));
+    missing.map(|path| Violation::new("fuzz/Cargo.toml", 0, format!("no [[bin]] for {path}"))).collect()
 }
 
 fn over(name: &str, lines: usize, max: usize) -> Option<Violation> {
@@ -150,6 +159,13 @@ mod tests {
             over("README.md", 150, 150).map(|v| v.to_string()),
             Some("README.md: 150 lines, has to stay below 150".into())
         );
+    }
+
+    #[test]
+    fn a_fuzz_target_has_its_entry() {
+        let sources = [Source::new("fuzz/fuzz_targets/flv.rs", ""), Source::new("crates/media/src/lib.rs", "")];
+        assert_eq!(fuzz_entries("path = \"fuzz_targets/flv.rs\"", &sources), []);
+        assert_eq!(fuzz_entries("", &sources).len(), 1);
     }
 
     #[test]
