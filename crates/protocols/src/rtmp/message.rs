@@ -81,17 +81,21 @@ pub(super) fn values(message: &Message) -> Result<Vec<amf::Value>, amf::Error> {
     }
 }
 
+/// Parts read of an aggregate message. Servers put a second or two into one: a few hundred parts.
+const AGGREGATE_PARTS_MAX: usize = 4_096;
+
 /// An aggregate's parts: FLV tags without their file (RTMP 1.0, 7.1.6).
 pub(super) struct Aggregate {
     message: Message,
     offset: usize,
+    parts: usize,
     /// What to add to the parts' timestamps: the message's says when the first is due.
     shift_ms: Option<u32>,
 }
 
 impl Aggregate {
     pub(super) fn new(message: Message) -> Self {
-        Self { message, offset: 0, shift_ms: None }
+        Self { message, offset: 0, parts: 0, shift_ms: None }
     }
 
     fn read_part(&mut self) -> Option<Message> {
@@ -102,9 +106,10 @@ impl Aggregate {
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let own_ms = u32::from_be_bytes([g, d, e, f]);
         let begin = self.offset + TAG_HEADER_BYTES;
-        if self.message.body.len() < begin + length {
+        if self.message.body.len() < begin + length || self.parts >= AGGREGATE_PARTS_MAX {
             return None;
         }
+        self.parts += 1;
         self.offset = begin + length + BACK_POINTER_BYTES;
         let shift_ms = *self.shift_ms.get_or_insert(self.message.timestamp_ms.wrapping_sub(own_ms));
         Some(Message {
@@ -117,7 +122,7 @@ impl Aggregate {
 }
 
 impl Iterator for Aggregate {
-    /// `Err` for an aggregate that ends within a part.
+    /// `Err`, once, for an aggregate that ends within a part or has more than [`AGGREGATE_PARTS_MAX`].
     type Item = Result<Message, ()>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -143,7 +148,7 @@ impl Unroll {
     pub(super) fn unroll(&mut self, timestamp_ms: u32) -> i64 {
         let unrolled = match self.last_ms {
             None => i64::from(timestamp_ms),
-            Some(last) => last + i64::from(timestamp_ms.wrapping_sub(last as u32).cast_signed()),
+            Some(last) => last.saturating_add(i64::from(timestamp_ms.wrapping_sub(last as u32).cast_signed())),
         };
         self.last_ms = Some(unrolled);
         unrolled
@@ -196,6 +201,8 @@ mod tests {
         assert_eq!(aggregate(5000, both[..both.len() - 4].to_vec()), expected, "the last back pointer may be missing");
         assert_eq!(aggregate(5000, both[..both.len() - 5].to_vec())[1], Err(()));
         assert_eq!(aggregate(0, vec![1]), vec![Err(())]);
+        let many = aggregate(0, second.repeat(AGGREGATE_PARTS_MAX + 5));
+        assert_eq!((many.len(), many.last()), (AGGREGATE_PARTS_MAX + 1, Some(&Err(()))));
         assert_eq!(aggregate(0, vec![]), vec![]);
     }
 }

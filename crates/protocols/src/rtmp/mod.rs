@@ -20,4 +20,4 @@ mod server;
 pub use client::{ClientAction, ClientConfig, ClientEvent, ClientOutput, ClientSession};
 pub use error::{At, Error};
 pub use event::{Event, MediaKind, Output, Rejection, RequestId};
-pub use server::{ServerConfig, ServerSession};
+pub use server::{CAPS_EX_MOD_EX, ServerConfig, ServerSession};

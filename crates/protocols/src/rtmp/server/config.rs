@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// `capsEx`: ModEx signals are parsed (Enhanced RTMP v2, CapsExMask).
+pub const CAPS_EX_MOD_EX: u32 = 0x04;
+
 /// How a server session behaves.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -41,7 +44,7 @@ impl Default for ServerConfig {
             output_queue_bytes_max: 8 << 20,
             video_fourccs: &["avc1", "hvc1", "av01", "vp09"],
             audio_fourccs: &["mp4a", "Opus", "ac-3", "ec-3"],
-            caps_ex: 0,
+            caps_ex: CAPS_EX_MOD_EX,
         }
     }
 }

@@ -17,7 +17,10 @@ use super::{
     message::{self, Aggregate, Command, Unroll},
 };
 
-pub use config::ServerConfig;
+pub use config::{CAPS_EX_MOD_EX, ServerConfig};
+
+/// Room for events that a session keeps between inputs; a read of 128 KiB seldom holds more messages.
+const EVENTS_KEPT: usize = 64;
 
 /// The server's side of an RTMP connection: at most one stream at a time, published or played.
 ///
@@ -147,6 +150,8 @@ impl ServerSession {
         if let Some(event) = self.events.pop_front() {
             return Output::Event(event);
         }
+        // A burst of tiny messages must not cost its memory for the connection's life.
+        self.events.shrink_to(EVENTS_KEPT);
         if self.connection.overflow().is_some() {
             return Output::Timeout(Some(self.now));
         }
@@ -232,6 +237,14 @@ impl ServerSession {
                 replies::unpublish(&mut self.connection, message_stream, self.fc_publish);
             }
             _ => {}
+        }
+    }
+
+    /// Says that the driver will not read from the peer before `until`, e.g. because a publisher is ahead of real time: its
+    /// silence until then is not held against it.
+    pub fn excuse_silence(&mut self, until: Mono) {
+        if matches!(self.phase, Phase::Publishing { .. }) {
+            self.since = self.since.max(until);
         }
     }
 
@@ -355,7 +368,7 @@ impl ServerSession {
                 Ok(part) if matches!(part.message_type, message::AUDIO | message::VIDEO) => self.handle_media(part)?,
                 Ok(part) if part.message_type == message::DATA_AMF0 => self.handle_data(&part),
                 Ok(_) => {}
-                Err(()) => self.ignore("aggregate message that ends within a part")?,
+                Err(()) => self.ignore("rest of an aggregate message that ends within a part, or has too many")?,
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What each command is answered with, and what the driver hears of it.
 
-use protocols::rtmp::{Event, amf, amf::Value};
+use protocols::rtmp::{CAPS_EX_MOD_EX, Event, amf, amf::Value};
 
 use super::peer::{Script, Server, object};
 
@@ -181,7 +181,7 @@ fn connect_answers_enhanced_rtmp_offers_and_only_those() {
     assert!(enhanced);
     assert_eq!(v2.get("videoFourCcInfoMap").and_then(|map| map.get("av01")), Some(&4.0.into()));
     assert_eq!(v2.get("audioFourCcInfoMap").and_then(|map| map.get("Opus")), Some(&4.0.into()));
-    assert_eq!(v2.get("capsEx"), Some(&0.0.into()));
+    assert_eq!(v2.get("capsEx"), Some(&f64::from(CAPS_EX_MOD_EX).into()));
 }
 
 #[test]
