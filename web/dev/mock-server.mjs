@@ -58,12 +58,11 @@ export async function startMock({ port = 0, channels = [channel({ thumbnail: '/e
     if (url.pathname === '/channels.json') return sendList(url, response);
     if (url.pathname === '/') return response.writeHead(302, { location: '/app/' }).end();
     if (url.pathname === '/app' || url.pathname.startsWith('/app/')) {
-      const asset = normalize(url.pathname.slice('/app'.length)).replace(/^\/+/, '');
-      const file = join(DIST, asset);
-      return sendFile(response, asset && existsSync(file) ? file : join(DIST, 'index.html'), 'no-cache');
+      const file = join(DIST, normalize(url.pathname.slice('/app'.length)));
+      return sendFile(response, extname(file) && existsSync(file) ? file : join(DIST, 'index.html'), 'no-cache');
     }
     // `/APP/NAME/file` and what FFmpeg's playlists refer to.
-    return sendFile(response, join(media, url.pathname.split('/').slice(3).join('/')), 'no-cache');
+    return sendFile(response, join(media, normalize(url.pathname).split('/').slice(3).join('/')), 'no-cache');
   });
 
   function sendList(url, response) {
