@@ -23,6 +23,27 @@ pub(crate) fn ingest(stream: &StreamId, figures: &Figures) {
     gauge!("headwater_live_ingest_gop_ms", "stream" => label()).set(figures.gop_ms as f64);
 }
 
+/// What the packager holds and what it had to leave out.
+pub(crate) fn presentation(stream: &StreamId, stats: &packager::Stats) {
+    let label = || stream.to_string();
+    let memory_bytes: u64 = stats.tracks.iter().map(|track| track.memory_bytes).sum();
+    let window_ms = stats.tracks.iter().map(|track| track.window_ms).max().unwrap_or_default();
+    gauge!("headwater_packager_memory_bytes", "stream" => label()).set(memory_bytes as f64);
+    gauge!("headwater_packager_window_ms", "stream" => label()).set(window_ms as f64);
+    gauge!("headwater_packager_discontinuities", "stream" => label()).set(stats.discontinuities as f64);
+    gauge!("headwater_packager_misaligned_segments", "stream" => label()).set(stats.misaligned as f64);
+    let dropped = [
+        ("before_start", stats.dropped.before_start),
+        ("before_boundary", stats.dropped.before_boundary),
+        ("before_discontinuity", stats.dropped.before_discontinuity),
+        ("off_timeline", stats.dropped.off_timeline),
+        ("overflow", stats.dropped.overflow),
+    ];
+    for (reason, count) in dropped {
+        counter!("headwater_packager_dropped_samples_total", "stream" => label(), "reason" => reason).absolute(count);
+    }
+}
+
 pub(crate) fn streams(count: usize) {
     gauge!("headwater_live_streams").set(count as f64);
 }

@@ -85,6 +85,8 @@ pub(crate) struct Texts {
 struct Leader {
     /// Whether the epoch has its place on the presentation timeline.
     anchored: bool,
+    /// What takes the epoch's source times there, in 90 kHz ticks: for a track that joins later, too.
+    shift: i64,
     /// The next cell that begins with a sync sample is a discontinuity.
     breaks: bool,
     /// Source decoding time of its last sample, in its ticks.
@@ -97,7 +99,7 @@ struct Leader {
 
 impl Leader {
     fn new() -> Self {
-        Self { anchored: false, breaks: true, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
+        Self { anchored: false, shift: 0, breaks: true, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
     }
 }
 
@@ -156,7 +158,13 @@ impl Presentation {
     pub fn set_track(&mut self, name: &TrackName, role: Role, track: Track) -> Result<(), Error> {
         self.check_track(name, role, &track)?;
         match self.tracks.iter().position(|state| state.name == *name) {
-            None => self.tracks.push(TrackState::new(name.clone(), role, track, self.origin)),
+            None => {
+                let mut state = TrackState::new(name.clone(), role, track, self.origin);
+                if self.leader.anchored {
+                    state.clock.anchor(self.leader.shift);
+                }
+                self.tracks.push(state);
+            }
             Some(i) => self.set_known_track(i, role, track),
         }
         self.bump();
@@ -357,6 +365,7 @@ impl Presentation {
             state.clock.anchor(shift);
         }
         self.leader.anchored = true;
+        self.leader.shift = shift;
         self.leader.frontier = start.min(self.tracks[i].to_90k(sample.dts) + shift);
     }
 

@@ -44,11 +44,12 @@ pub(crate) enum Made {
     Sample(Track, Sample),
 }
 
-/// Reads what FFmpeg writes, one track per stream of bytes.
+/// Reads what FFmpeg writes: at most one picture and one sound track in a stream of bytes.
 #[derive(Default)]
 pub(crate) struct Reader {
     demuxer: Demuxer,
-    track: Option<Track>,
+    video: Option<Track>,
+    audio: Option<Track>,
 }
 
 impl Reader {
@@ -63,10 +64,14 @@ impl Reader {
     /// [`Error::Media`].
     pub(crate) fn next(&mut self) -> Result<Option<Made>, Error> {
         let broken = |source| Error::Media { what: "an output of FFmpeg", source };
-        while let Some((_, unit)) = self.demuxer.next_unit().map_err(broken)? {
-            match (unit, &self.track) {
-                (Unit::Track { track, .. }, _) => {
-                    self.track = Some(track.clone());
+        while let Some((kind, unit)) = self.demuxer.next_unit().map_err(broken)? {
+            let known = match kind {
+                TrackKind::Video => &mut self.video,
+                TrackKind::Audio => &mut self.audio,
+            };
+            match (unit, known) {
+                (Unit::Track { track, .. }, known) => {
+                    *known = Some(track.clone());
                     return Ok(Some(Made::Track(track)));
                 }
                 (Unit::Sample { sample, .. }, Some(track)) => return Ok(Some(Made::Sample(track.clone(), sample))),

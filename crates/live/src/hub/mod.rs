@@ -144,6 +144,9 @@ impl Hub {
         if !gone.is_empty() {
             self.changed();
         }
+        for stream in self.all() {
+            telemetry::presentation(&stream.id, &stream.present(|presentation| presentation.stats()));
+        }
         telemetry::streams(self.all().iter().filter(|stream| !stream.is_ended()).count());
     }
 }
