@@ -4,6 +4,7 @@
 mod codec;
 mod codec_golden;
 mod flv;
+mod flv_ffmpeg;
 mod mp4;
 mod mp4_ffmpeg;
 mod mp4_sources;
