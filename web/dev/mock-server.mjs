@@ -131,9 +131,10 @@ export async function startMock({ port = 0, channels = [channel({ thumbnail: '/e
 
 function ffmpegArguments(folder) {
   return [
-    ...['-hide_banner', '-loglevel', 'error', '-y', '-re'],
-    ...['-f', 'lavfi', '-i', 'testsrc2=size=1280x720:rate=30,format=yuv420p'],
-    ...['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000:beep_factor=4'],
+    ...['-hide_banner', '-loglevel', 'error', '-y'],
+    // Ends by itself should this process be killed.
+    ...['-re', '-t', '3600', '-f', 'lavfi', '-i', 'testsrc2=size=1280x720:rate=30,format=yuv420p'],
+    ...['-re', '-t', '3600', '-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000:beep_factor=4'],
     ...['-filter_complex', '[0:v]split=2[a][b0];[b0]scale=640:360,split=2[b][t0];[t0]fps=5[t]'],
     ...['-map', '[a]', '-map', '[b]', '-map', '1:a', '-map', '1:a'],
     ...['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-g', '30', '-b:v:0', '1500k', '-b:v:1', '500k'],
