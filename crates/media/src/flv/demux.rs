@@ -72,6 +72,11 @@ impl Demuxer {
         self.reader.orphans()
     }
 
+    /// Whether the byte stream cannot be followed any further: [`Demuxer::next_unit`] has nothing more than this error.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some() && self.ready.is_empty()
+    }
+
     /// The next unit and the kind of its track; `None` until more bytes are pushed. [`Unit::End`] has the kind of the
     /// track that ended.
     ///
