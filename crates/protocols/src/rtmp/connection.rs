@@ -154,7 +154,10 @@ impl Connection {
             return Err(Error::Control { at });
         };
         match message.message_type {
-            message::SET_CHUNK_SIZE => self.reader.set_chunk_size(number)?,
+            message::SET_CHUNK_SIZE => self.reader.set_chunk_size(number).map_err(|error| match error {
+                Error::ChunkSize { size, limit, .. } => Error::ChunkSize { size, limit, at },
+                other => other,
+            })?,
             message::ABORT => self.reader.abort(number),
             message::ACKNOWLEDGEMENT => return Ok(Some(Incoming::Acknowledged(number))),
             message::WINDOW_ACK_SIZE => self.peer_window_bytes = number,

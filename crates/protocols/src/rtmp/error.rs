@@ -122,7 +122,7 @@ pub enum Error {
         /// Where.
         at: At,
     },
-    /// Audio, video or data from a peer that publishes nothing.
+    /// Audio or video from a peer that publishes nothing.
     #[error("media before publish was accepted for any stream of this connection ({at})")]
     MediaBeforePublish {
         /// Where.

@@ -46,8 +46,8 @@ fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// Publishes two seconds of colour bars and a tone.
-fn publish(url: &str) -> std::process::Child {
+/// Publishes two seconds of colour bars and a tone, with timestamps that begin at `begin_seconds`.
+fn publish(url: &str, begin_seconds: &str) -> std::process::Child {
     let filters = ["testsrc2=size=320x180:rate=25", "sine=frequency=440:sample_rate=48000"];
     let mut command = Command::new("ffmpeg");
     command.args(["-hide_banner", "-v", "error", "-nostdin"]);
@@ -55,14 +55,14 @@ fn publish(url: &str) -> std::process::Child {
         command.args(["-f", "lavfi", "-i", filter]);
     }
     command.args(["-t", "2", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "2", "-g", "25"]);
-    command.args(["-c:a", "aac", "-f", "flv", url]);
+    command.args(["-c:a", "aac", "-output_ts_offset", begin_seconds, "-f", "flv", url]);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg is installed")
 }
 
 /// Everything that FFmpeg publishes to a session.
-fn record() -> Vec<Event> {
+fn record(begin_seconds: &str) -> Vec<Event> {
     let (listener, port) = listen();
-    let encoder = publish(&format!("rtmp://127.0.0.1:{port}/live/colorbar?key=hunter2"));
+    let encoder = publish(&format!("rtmp://127.0.0.1:{port}/live/colorbar?key=hunter2"), begin_seconds);
     let (socket, _) = listener.accept().expect("FFmpeg connects");
     let mut events = Vec::new();
     let result = drive(socket, |session, event| {
@@ -84,9 +84,34 @@ fn media(events: &[Event]) -> impl Iterator<Item = (MediaKind, i64, &Bytes)> {
     })
 }
 
+/// All frames, in order, from `begin_ms` on for two seconds.
+fn check_times(events: &[Event], begin_ms: i64) {
+    for (kind, frames) in [(MediaKind::Video, FRAMES), (MediaKind::Audio, 93)] {
+        let of_kind: Vec<_> = media(events).filter(|(of, ..)| *of == kind).collect();
+        // Every frame, and one tag of configuration first (AVCPacketType and AACPacketType 0).
+        assert!(of_kind.len() > frames, "{kind:?}: {}", of_kind.len());
+        assert_eq!(of_kind[0].2.get(1), Some(&0), "{kind:?} begins with its configuration");
+        let times: Vec<_> = of_kind[1..].iter().map(|(_, time, _)| *time - begin_ms).collect();
+        assert!(times.is_sorted(), "{kind:?}: {times:?}");
+        // Decoding begins before presentation by two frames at most.
+        assert!(times[0] >= -80 && (1_800..2_200).contains(&times[times.len() - 1]), "{kind:?}: {times:?}");
+    }
+}
+
+/// FFmpeg repeats an extended timestamp in the chunks that continue a message.
+#[test]
+fn ffmpeg_publishes_across_the_24_bit_boundary() {
+    let events = record("16776.5");
+    check_times(&events, 16_776_500);
+    assert!(
+        media(&events).any(|(_, time, body)| time > 0xff_ffff && body.len() > 4_096),
+        "chunks continue after the boundary"
+    );
+}
+
 #[test]
 fn ffmpeg_publishes() {
-    let events = record();
+    let events = record("0");
     assert!(!format!("{events:?}").contains("hunter2"), "keys do not print");
     assert!(events.iter().any(|event| matches!(event, Event::Connected { app, .. } if app == "live")));
     let published = |event: &Event| {
@@ -101,20 +126,13 @@ fn ffmpeg_publishes() {
     assert_eq!(width, Some(320.0));
     assert_eq!(events.last(), Some(&Event::Unpublish));
 
-    for (kind, at_least, header) in [(MediaKind::Video, FRAMES, 0), (MediaKind::Audio, 93, 0)] {
-        let of_kind: Vec<_> = media(&events).filter(|(k, ..)| *k == kind).collect();
-        // Every frame, and one tag of configuration (AVCPacketType and AACPacketType 0).
-        assert!(of_kind.len() > at_least, "{kind:?}: {}", of_kind.len());
-        assert_eq!(of_kind[0].2.get(1), Some(&header), "{kind:?} begins with its configuration");
-        let times: Vec<_> = of_kind.iter().map(|(_, time, _)| *time).collect();
-        assert!(times.is_sorted(), "{kind:?}: {times:?}");
-        assert!(times[0] >= 0 && (1_800..2_200).contains(times.last().expect("not empty")), "{kind:?}: {times:?}");
-    }
+    check_times(&events, 0);
 }
 
+/// The timestamps cross 24 bits.
 #[test]
 fn ffmpeg_plays_what_was_published() {
-    let events = record();
+    let events = record("16776.5");
     let (listener, port) = listen();
     let player = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-nostdin", "-i", &format!("rtmp://127.0.0.1:{port}/live/colorbar")])
@@ -147,7 +165,7 @@ fn ffmpeg_plays_what_was_published() {
 #[test]
 fn ffmpeg_shows_why_it_is_refused() {
     let (listener, port) = listen();
-    let encoder = publish(&format!("rtmp://127.0.0.1:{port}/live/colorbar"));
+    let encoder = publish(&format!("rtmp://127.0.0.1:{port}/live/colorbar"), "0");
     let (socket, _) = listener.accept().expect("FFmpeg connects");
     let result = drive(socket, |session, event| {
         if let Event::Publish { request, .. } = event {
