@@ -6,7 +6,9 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
     boxes::{Header, read_header},
-    read::{Chunk, Defaults, Movie, MovieTrack, Place, read_fragment},
+    movie::{Defaults, Movie, MovieTrack},
+    read::{Chunk, Place, read_fragment},
+    within,
 };
 use crate::{
     CodecConfig, Error, Result, Sample, Track, TrackKind,
@@ -102,7 +104,8 @@ impl Demuxer {
     }
 
     fn read_header_box(&mut self, header: Header, box_bytes: u64) -> Result<bool> {
-        let bytes = within("box", box_bytes, HEADER_BYTES_MAX)?;
+        within("box", box_bytes, HEADER_BYTES_MAX)?;
+        let bytes = box_bytes as usize;
         if self.buffer.len() < bytes {
             return Ok(false);
         }
@@ -120,7 +123,9 @@ impl Demuxer {
 
     /// Boxes between `moof` and `mdat` are kept, because data offsets count across them.
     fn read_after_moof(&mut self, header: Header, at: usize, box_bytes: u64) -> Result<bool> {
-        let end = within("movie fragment", box_bytes.saturating_add(at as u64), CHUNK_BYTES_MAX)?;
+        let end = box_bytes.saturating_add(at as u64);
+        within("movie fragment", end, CHUNK_BYTES_MAX)?;
+        let end = end as usize;
         if self.buffer.len() < end {
             return Ok(false);
         }
@@ -160,13 +165,6 @@ impl Demuxer {
         self.buffer.advance(now as usize);
         self.position += now;
         self.skip_bytes = bytes - now;
-    }
-}
-
-fn within(what: &'static str, value: u64, limit: u64) -> Result<usize> {
-    match usize::try_from(value) {
-        Ok(bytes) if value <= limit => Ok(bytes),
-        _ => Err(Error::TooLarge { what, value, limit }),
     }
 }
 

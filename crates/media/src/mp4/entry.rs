@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    boxes::{Box, Reader, need},
-    read::unsupported,
-};
+use super::boxes::{Box, Reader, name, need};
 use crate::{
     CodecConfig, Error, Result, TrackKind,
     bits::BitReader,
@@ -142,4 +139,8 @@ fn read_ac3(data: &Bytes, record: &[u8], enhanced: bool) -> Result<ac3::Config> 
     };
     let channels = full + u32::from(r.flag()?);
     Ok(ac3::Config { record: data.slice_ref(record), enhanced, sample_rate, channels })
+}
+
+fn unsupported(what: &str, kind: [u8; 4]) -> Error {
+    Error::Unsupported(format!("{what} {}", name(kind)))
 }

@@ -243,3 +243,61 @@ fn put_u32s<const N: usize>(out: &mut Vec<u8>, values: [u32; N]) {
         out.extend_from_slice(&value.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(duration: u32, cts_offset: i32, sync: bool, bytes: usize) -> Sample {
+        Sample { dts: 0, cts_offset, duration, sync, payload: vec![0; bytes].into() }
+    }
+
+    #[test]
+    fn what_samples_share_is_written_once() {
+        let check = |samples: &[Sample], tfhd_flags: u32, trun_flags: u32, default_flags: u32| {
+            let plan = Plan::new(&Fragment {
+                sequence: 1,
+                track_id: 1,
+                base_dts: 0,
+                samples,
+                producer_reference: None,
+                start_of_segment: false,
+            });
+            assert_eq!((plan.tfhd_flags, plan.trun_flags, plan.default_flags), (tfhd_flags, trun_flags, default_flags));
+        };
+        let (key, frame) = (sample(512, 0, true, 9), sample(512, 0, false, 7));
+        // Audio of one size; a GOP; a GOP's later part; B-frames; two keyframes; nothing.
+        check(&[key.clone(), key.clone()], 0x02_0038, 0x001, FLAGS_SYNC);
+        check(&[key.clone(), frame.clone(), frame.clone()], 0x02_0028, 0x205, FLAGS_NON_SYNC);
+        check(&[frame.clone(), frame.clone()], 0x02_0038, 0x001, FLAGS_NON_SYNC);
+        check(&[key.clone(), sample(512, -512, false, 7)], 0x02_0028, 0xA05, FLAGS_NON_SYNC);
+        check(&[frame.clone(), key.clone(), frame.clone()], 0x02_0008, 0x601, FLAGS_SYNC);
+        check(&[key.clone(), sample(511, 0, true, 9)], 0x02_0030, 0x101, FLAGS_SYNC);
+        check(&[], 0x02_0038, 0x001, FLAGS_SYNC);
+    }
+
+    #[test]
+    fn a_chunk_of_one_sample_byte_for_byte() {
+        let samples = [sample(3_000, 1_500, true, 5)];
+        let fragment = Fragment {
+            sequence: 2,
+            track_id: 7,
+            base_dts: 0x1_0000_0002,
+            samples: &samples,
+            producer_reference: Some((3, 4)),
+            start_of_segment: true,
+        };
+        let want: Vec<u8> = [
+            &b"\0\0\0\x14styp\0\0\0\0msdhcmfs"[..],
+            b"\0\0\0\x20prft\x01\0\0\x18\0\0\0\x07\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04",
+            b"\0\0\0\x68moof\0\0\0\x10mfhd\0\0\0\0\0\0\0\x02\0\0\0\x50traf",
+            b"\0\0\0\x1Ctfhd\0\x02\0\x38\0\0\0\x07\0\0\x0B\xB8\0\0\0\x05\x02\0\0\0",
+            b"\0\0\0\x14tfdt\x01\0\0\0\0\0\0\x01\0\0\0\x02",
+            b"\0\0\0\x18trun\x01\0\x08\x01\0\0\0\x01\0\0\0\x70\0\0\x05\xDC",
+            b"\0\0\0\x0Dmdat",
+        ]
+        .concat();
+        assert_eq!(fragment_header(&fragment), want);
+        assert_eq!(chunk_len(&fragment), want.len() + 5);
+    }
+}

@@ -8,9 +8,18 @@ mod demux;
 mod entry;
 mod fragment;
 mod init;
+mod movie;
 mod read;
 
 pub use demux::{CHUNK_BYTES_MAX, Demuxer, Event, HEADER_BYTES_MAX};
 pub use fragment::{Fragment, chunk_len, fragment_header};
 pub use init::init_segment;
-pub use read::{Chunk, FRAGMENT_SAMPLES_MAX, TRACKS_MAX, read_chunks, read_init};
+pub use movie::{TRACKS_MAX, read_init};
+pub use read::{Chunk, FRAGMENT_SAMPLES_MAX, read_chunks};
+
+use crate::{Error, Result};
+
+/// Holds a quantity against its limit.
+fn within(what: &'static str, value: u64, limit: u64) -> Result<()> {
+    if value > limit { Err(Error::TooLarge { what, value, limit }) } else { Ok(()) }
+}

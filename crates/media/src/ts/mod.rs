@@ -5,11 +5,13 @@ mod mux;
 mod packet;
 mod pes;
 mod psi;
+mod stream;
 
 pub use demux::{Demuxer, Event, STREAMS_MAX, Stats};
-pub use mux::{AUDIO_PES_BYTES_MAX, CLOCK_OFFSET, Options, PCR_LEAD, segment};
+pub use mux::{CLOCK_OFFSET, Options, PCR_LEAD, segment};
 pub use pes::PES_BYTES_MAX;
 pub use psi::StreamType;
+pub use stream::AUDIO_PES_BYTES_MAX;
 
 /// Bytes of a transport packet (2.4.3.2).
 pub const PACKET_BYTES: usize = 188;
