@@ -1,7 +1,7 @@
 # Everything a person runs. Each target is safe to run again; the second time is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run web build broadcast_tvshow test check check-deny bench fuzz generated clean
+.PHONY: help run web build broadcast_tvshow test e2e check check-deny bench fuzz generated clean
 
 # Options for the server, as in: make run ARGS="--http 0.0.0.0:8081"
 ARGS ?=
@@ -26,6 +26,10 @@ broadcast_tvshow: ## publish a second channel with FFmpeg to the running server
 
 test: ## set up what is missing, then every check and every test
 	@scripts/test.sh
+
+e2e: ## the end-to-end tests alone
+	@scripts/setup.sh test
+	@scripts/e2e.sh
 
 check: ## formatting, house rules, lints, licences, the web app's checks; no tests
 	@scripts/check.sh

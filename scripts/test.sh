@@ -30,12 +30,11 @@ must() {
 must "set-up" scripts/setup.sh test
 must "web app" scripts/web.sh check
 must "formatting" cargo fmt --all --check
-must "build the tests" cargo test --locked --workspace --no-run --quiet
-must "unit and integration tests" cargo test --locked --workspace --quiet --lib --bins --test it
-must "examples in the documentation" cargo test --locked --workspace --quiet --doc
+must "house rules" cargo xtask tidy --no-generated
+must "build everything" cargo test --locked --workspace --no-run --quiet
+must "unit and integration tests" cargo test --locked --workspace --exclude e2e --quiet --lib --bins --test it
+must "examples in the documentation" cargo test --locked --workspace --exclude e2e --quiet --doc
 must "fuzz targets, 2 s each" scripts/fuzz.sh 2
-must "house rules" cargo xtask tidy
+must "end to end" scripts/e2e.sh
 must "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 must "licences and dependencies" scripts/deny.sh
-# The whole workspace is named, so that the end-to-end tests drive the very binary that was built above.
-must "end to end" cargo test --locked --workspace --quiet --test e2e -- --test-threads=1

@@ -20,11 +20,11 @@ fn main() -> io::Result<()> {
         files.sort();
     }
     let mut table = String::from("&[\n");
-    for file in &files {
-        table += &row(&dist, file)?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder for generated files"));
+    for (index, file) in files.iter().enumerate() {
+        table += &row(&dist, file, &out.join(format!("webapp-{index}.bin")))?;
     }
     table += "]\n";
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder for generated files"));
     fs::write(out.join("webapp.rs"), table)
 }
 
@@ -40,16 +40,19 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn row(dist: &Path, file: &Path) -> io::Result<String> {
+/// The table's row for a file, whose bytes go to `copy`: the web build may replace its folder while the compiler reads.
+fn row(dist: &Path, file: &Path, copy: &Path) -> io::Result<String> {
     let file = fs::canonicalize(file)?;
     let name = file.strip_prefix(fs::canonicalize(dist)?).expect("the walk stays inside its folder");
     let name = name.to_string_lossy().replace('\\', "/");
     println!("cargo::rerun-if-changed={}", file.display());
+    let bytes = fs::read(&file)?;
+    fs::write(copy, &bytes)?;
     Ok(format!(
         "    Asset {{ path: {name:?}, kind: {:?}, etag: \"\\\"{:016x}\\\"\", body: include_bytes!({:?}) }},\n",
         kind(&name),
-        hash(&fs::read(&file)?),
-        file.display().to_string(),
+        hash(&bytes),
+        copy.display().to_string(),
     ))
 }
 

@@ -9,14 +9,15 @@ use std::{
     process::ExitCode,
 };
 
-const USAGE: &str = "usage: cargo xtask tidy | generate\n\n\
-    tidy      check the crate table, the cores, the house rules, the generated files and the documents' links\n\
+const USAGE: &str = "usage: cargo xtask tidy [--no-generated] | generate\n\n\
+    tidy      check the crate table, the cores, the house rules, the generated files and the documents' links;\n            \
+              --no-generated leaves the generated files to the tests of headwater, which compare them too\n\
     generate  write the configuration reference and the defaults file under docs/reference\n";
 
 fn main() -> ExitCode {
     let root = root();
     match env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(&root),
+        Some("tidy") => tidy::run(&root, env::args().nth(2).as_deref() != Some("--no-generated")),
         Some("generate") => match generated::write(&root) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

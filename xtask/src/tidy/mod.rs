@@ -51,8 +51,8 @@ impl fmt::Display for Violation {
 }
 
 /// Checks the checkout; prints the report and every violation.
-pub(crate) fn run(root: &Path) -> ExitCode {
-    match examine(root) {
+pub(crate) fn run(root: &Path, with_generated: bool) -> ExitCode {
+    match examine(root, with_generated) {
         Ok(violations) if violations.is_empty() => {
             println!("tidy: ok");
             ExitCode::SUCCESS
@@ -71,7 +71,7 @@ pub(crate) fn run(root: &Path) -> ExitCode {
     }
 }
 
-fn examine(root: &Path) -> io::Result<Vec<Violation>> {
+fn examine(root: &Path, with_generated: bool) -> io::Result<Vec<Violation>> {
     let sources = sources(root)?;
     print!("{}", report::text(&sources));
     let mut violations = layers::check(&layers::metadata(root)?);
@@ -81,7 +81,7 @@ fn examine(root: &Path) -> io::Result<Vec<Violation>> {
     violations.extend(sizes(root, &sources));
     violations.extend(documents::check(root)?);
     violations.extend(fuzz_entries(&fs::read_to_string(root.join("fuzz/Cargo.toml"))?, &sources));
-    let stale = generated::stale(root)?;
+    let stale = if with_generated { generated::stale(root)? } else { Vec::new() };
     violations.extend(
         stale.into_iter().map(|file| Violation::new(file, 0, "not in step with the code: run cargo xtask generate")),
     );
