@@ -1,4 +1,21 @@
 //! MPEG-TS (ISO/IEC 13818-1): self-contained HLS segments out of samples, and samples out of a transport stream.
+//!
+//! ```
+//! use media::{CodecConfig, Sample, Track, codec::aac, ts};
+//!
+//! let track = Track::new(CodecConfig::Aac(aac::Config::from_record(&[0x11, 0x90])?));
+//! let frame = Sample { dts: 0, cts_offset: 0, duration: 1024, sync: true, payload: "frame".into() };
+//! let segment = ts::segment(None, Some((&track, &[frame])), &ts::Options::default())?;
+//!
+//! let mut demuxer = ts::Demuxer::new();
+//! demuxer.push(&segment);
+//! demuxer.finish();
+//! let events: Vec<_> = std::iter::from_fn(|| demuxer.poll()).collect();
+//! let [ts::Event::Program(_), ts::Event::Track { .. }, ts::Event::Sample { sample, .. }] = &events[..] else { panic!() };
+//! // 10 s of offset, in ticks of 48 kHz.
+//! assert_eq!((sample.dts, &sample.payload[..]), (480_000, &b"frame"[..]));
+//! # Ok::<(), media::Error>(())
+//! ```
 
 mod demux;
 mod mux;

@@ -294,3 +294,62 @@ fn with_edit_list(init: &[u8], edts: &[u8]) -> Vec<u8> {
     out.splice(end..end, edts.iter().copied());
     out
 }
+
+/// x264's parameter sets for 1280x720.
+const SPS_720P: &str = "6764001facd9405005bb016a02020280000003008000001e078c18cb";
+const PPS_720P: &str = "68ebe3cb22c0";
+
+/// NAL units behind lengths of this many bytes.
+fn nal_units(length_bytes: usize, nals: &[&[u8]]) -> Bytes {
+    let length = |nal: &[u8]| (nal.len() as u32).to_be_bytes()[4 - length_bytes..].to_vec();
+    nals.iter().flat_map(|nal| [length(nal), nal.to_vec()].concat()).collect::<Vec<_>>().into()
+}
+
+fn one_chunk(payloads: &[Bytes]) -> Bytes {
+    let sample =
+        |payload: &Bytes| Sample { dts: 0, cts_offset: 0, duration: 3_000, sync: true, payload: payload.clone() };
+    let samples: Vec<_> = payloads.iter().map(sample).collect();
+    chunk_bytes(&mp4::Fragment {
+        sequence: 1,
+        track_id: 1,
+        base_dts: 6_000,
+        samples: &samples,
+        producer_reference: None,
+        start_of_segment: false,
+    })
+}
+
+#[test]
+fn parameter_sets_among_the_samples_are_a_new_configuration() {
+    let (sps, pps, idr) = (hex(SPS_720P), hex(PPS_720P), [0x65, 1, 2]);
+    let payloads = [nal_units(4, &[&idr]), nal_units(4, &[&[9, 0xF0], &sps, &pps, &idr]), nal_units(4, &[&idr])];
+    let file = [&mp4::init_segment(&avc_track(), 1)[..], &one_chunk(&payloads)].concat();
+    let events = demuxed(&file, 1_000);
+    let [
+        mp4::Event::Track { .. },
+        mp4::Event::Chunk(before),
+        mp4::Event::Track { track, .. },
+        mp4::Event::Chunk(after),
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    let picture = track.codec.video().unwrap();
+    assert_eq!((picture.width, picture.height), (1280, 720));
+    assert_eq!((before.base_dts, before.samples.len()), (6_000, 1));
+    assert_eq!((after.base_dts, after.samples.len()), (9_000, 2));
+    assert!(after.samples.iter().all(|s| s.payload == payloads[0]), "no delimiters, no parameter sets");
+}
+
+#[test]
+fn lengths_of_two_bytes_become_four() {
+    let mut init = mp4::init_segment(&avc_track(), 1).to_vec();
+    let at = init.windows(4).position(|w| w == b"avcC").unwrap() + 4 + 4;
+    assert_eq!(init[at], 0xFF);
+    init[at] = 0xFD;
+    let idr = [0x65, 1, 2];
+    let events = demuxed(&[&init[..], &one_chunk(&[nal_units(2, &[&idr, &idr])])].concat(), 1_000);
+    let [mp4::Event::Track { track, .. }, mp4::Event::Chunk(chunk)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(track, &avc_track());
+    assert_eq!(chunk.samples[0].payload, nal_units(4, &[&idr, &idr]));
+}

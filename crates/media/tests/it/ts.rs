@@ -329,3 +329,24 @@ fn times_far_from_everything_never_panic() {
     let data = ts::segment(Some((&avc, &samples)), Some((&aac, &samples)), &ts::Options::default()).unwrap();
     demuxed(&data, 1_000);
 }
+
+#[test]
+fn a_new_configuration_is_told_before_its_samples() {
+    let mono = Track::new(CodecConfig::Aac(media::codec::aac::Config::from_record(&[0x11, 0x88]).unwrap()));
+    let frame =
+        |i: i64| Sample { dts: i * 1024, cts_offset: 0, duration: 1024, sync: true, payload: vec![1; 50].into() };
+    let frames = [frame(0), frame(1)];
+    let write = |track: &Track| ts::segment(None, Some((track, &frames)), &ts::Options::default()).unwrap();
+    let mut demuxer = ts::Demuxer::new();
+    demuxer.push(&[write(&aac_track()), write(&mono)].concat());
+    demuxer.finish();
+    let events = std::iter::from_fn(|| demuxer.poll());
+    let told: Vec<_> = events
+        .filter_map(|event| match event {
+            ts::Event::Program(_) => None,
+            ts::Event::Track { track, .. } => Some(track.codec.audio().map(|a| a.channels)),
+            ts::Event::Sample { .. } => Some(None),
+        })
+        .collect();
+    assert_eq!(told, [Some(2), None, None, Some(1), None, None]);
+}
