@@ -119,7 +119,7 @@ impl Fetch {
     /// Whether the flight kept all of the body.
     async fn pump(&mut self, mut body: Body, length: Option<u64>) -> Result<bool, OriginError> {
         let idle = self.site.upstream_idle_timeout();
-        let (mut whole, mut received) = (true, 0_u64);
+        let mut received = 0_u64;
         loop {
             let frame = guarded("body", std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
             let data: Bytes = match self.unless_cancelled(within(idle, frame)).await {
@@ -137,22 +137,24 @@ impl Fetch {
             if length.is_some_and(|length| received > length) {
                 return Err(OriginError::Length);
             }
-            whole &= self.writer.append(data);
-            if !whole {
-                self.room().await?;
-            }
+            self.room(data.len()).await?;
+            self.writer.append(data);
         }
-        if length.is_some_and(|length| received != length) { Err(OriginError::Length) } else { Ok(whole) }
+        if length.is_some_and(|length| received != length) {
+            Err(OriginError::Length)
+        } else {
+            Ok(self.writer.is_whole())
+        }
     }
 
     fn store(&self, object: Arc<Object>) {
         self.site.cache.insert(self.writer.key().clone(), Entry::Object(object));
     }
 
-    /// Waits until somebody has read enough of a body that is too long to be kept. A client that does not is cut off by its own
-    /// write deadline.
-    async fn room(&self) -> Result<(), OriginError> {
-        let room = std::future::poll_fn(|cx| self.writer.poll_room(cx));
+    /// Waits for room, which lacks only where a body is too long to be kept. A client that reads too slowly to make room is cut
+    /// off by its own write deadline.
+    async fn room(&self, length: usize) -> Result<(), OriginError> {
+        let room = std::future::poll_fn(|cx| self.writer.poll_room(cx, length));
         self.unless_cancelled(room).await.ok_or(OriginError::Cancelled)
     }
 

@@ -122,8 +122,8 @@ impl Flights {
 /// Bounds of one flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Bytes kept of its body. A longer body of unknown length is streamed on: newcomers fetch by themselves, the fetch keeps
-    /// within reach of its fastest reader, and a reader that falls behind by this much is dropped.
+    /// Bytes kept of its body. A longer body of unknown length is streamed on: newcomers fetch by themselves, the fetch stays
+    /// at most this far ahead of its fastest reader, and a reader that falls behind by more is dropped.
     pub(crate) bytes_max: u64,
     /// Whether it goes on when nobody reads.
     pub(crate) keep: bool,
@@ -324,32 +324,49 @@ impl Writer {
         self.finish(Err(error));
     }
 
-    /// The next piece of the body. Returns false when the body has become too long to be kept.
-    pub(crate) fn append(&self, chunk: Bytes) -> bool {
+    /// Ready when a piece of `length` bytes may be appended: at once while the body can be kept, then when the fastest reader
+    /// has read what must go to make room. From then on nobody may join, and the fetch lives as long as its readers.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, length: usize) -> Poll<()> {
+        let (length, bytes_max) = (length as u64, self.flight.limits.bytes_max);
+        let mut state = lock(&self.flight.state);
+        if state.kept_bytes.saturating_add(length) <= bytes_max {
+            return Poll::Ready(());
+        }
+        let newly = !std::mem::replace(&mut state.overflown, true);
+        state.closed = true;
+        state.keep = false;
+        state.cancelled |= state.readers == 0;
+        let gone = state.end.saturating_add(length).saturating_sub(bytes_max).min(state.end);
+        let is_room = state.lead >= gone;
+        if !is_room {
+            state.writer = Some(cx.waker().clone());
+        }
+        drop(state);
+        if newly {
+            self.table.leave(&self.flight);
+        }
+        if is_room { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The next piece of the body, for which there is room.
+    pub(crate) fn append(&self, chunk: Bytes) {
         let bytes_max = self.flight.limits.bytes_max;
-        let (overflown, newly) = self.flight.change(|state| {
+        self.flight.change(|state| {
             let length = chunk.len() as u64;
             state.end = state.end.saturating_add(length);
             state.kept_bytes = state.kept_bytes.saturating_add(length);
             state.chunks.push_back(chunk);
-            let newly = !state.overflown && state.kept_bytes > bytes_max;
-            if newly {
-                state.overflown = true;
-                state.closed = true;
-                state.keep = false;
-                state.cancelled |= state.readers == 0;
-            }
             while state.kept_bytes > bytes_max && state.chunks.len() > 1 {
                 let gone = state.chunks.pop_front().map_or(0, |gone| gone.len() as u64);
                 state.kept_bytes = state.kept_bytes.saturating_sub(gone);
                 state.first += 1;
             }
-            (state.overflown, newly)
         });
-        if newly {
-            self.table.leave(&self.flight);
-        }
-        !overflown
+    }
+
+    /// Whether all of the body so far is kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        !lock(&self.flight.state).overflown
     }
 
     /// The pieces so far, for the cache.
@@ -370,17 +387,6 @@ impl Writer {
     pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = lock(&self.flight.state);
         if state.cancelled {
-            return Poll::Ready(());
-        }
-        state.writer = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Ready when the next piece may be fetched: at once, except where the body is too long to be kept and the fastest reader
-    /// is half of what is kept behind.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = lock(&self.flight.state);
-        if !state.overflown || state.end.saturating_sub(state.lead) <= self.flight.limits.bytes_max / 2 {
             return Poll::Ready(());
         }
         state.writer = Some(cx.waker().clone());
@@ -450,4 +456,141 @@ impl Waiting {
 /// A panic while the lock is held leaves a state that is still whole: each change is a few assignments.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::freshness::Freshness;
+
+    const LIMITS: Limits = Limits { bytes_max: 10, keep: false };
+
+    fn enter(table: &Arc<Flights>) -> Entered<()> {
+        table.enter(&"/a".into(), Mono::ZERO, LIMITS, || None)
+    }
+
+    fn lead(table: &Arc<Flights>) -> (Reader, Writer) {
+        match enter(table) {
+            Entered::Lead(reader, writer) => (reader, writer),
+            _ => panic!("somebody leads already"),
+        }
+    }
+
+    fn join(table: &Arc<Flights>) -> Option<Reader> {
+        match enter(table) {
+            Entered::Joined(reader) => Some(reader),
+            _ => None,
+        }
+    }
+
+    fn head(lifetime_s: u64) -> Arc<Head> {
+        let freshness = Freshness { lifetime: Duration::from_secs(lifetime_s), ..Freshness::default() };
+        Arc::new(Head::new(StatusCode::OK, HeaderMap::new(), None, freshness))
+    }
+
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    fn next(reader: &mut Reader) -> Poll<Option<Result<Bytes, OriginError>>> {
+        reader.poll_chunk(&cx())
+    }
+
+    fn piece(text: &'static str) -> Poll<Option<Result<Bytes, OriginError>>> {
+        Poll::Ready(Some(Ok(Bytes::from_static(text.as_bytes()))))
+    }
+
+    #[test]
+    fn every_reader_reads_from_the_first_byte() {
+        let table = Arc::new(Flights::new());
+        let (mut first, writer) = lead(&table);
+        assert!(first.poll_verdict(&cx()).is_pending());
+        writer.share(head(9), true);
+        assert!(matches!(first.poll_verdict(&cx()), Poll::Ready(Verdict::Shared(_))));
+        writer.append("ab".into());
+        assert_eq!(next(&mut first), piece("ab"));
+        assert_eq!(next(&mut first), Poll::Pending);
+        let mut second = join(&table).expect("a fresh body may be joined");
+        assert_eq!(next(&mut second), piece("ab"));
+        writer.finish(Ok(()));
+        assert_eq!((next(&mut first), next(&mut second)), (Poll::Ready(None), Poll::Ready(None)));
+        assert!(join(&table).is_none() && !table.contains(&"/a".into()));
+    }
+
+    #[test]
+    fn what_is_stale_at_once_is_not_joined_once_it_is_known() {
+        let table = Arc::new(Flights::new());
+        let (_reader, writer) = lead(&table);
+        let early = join(&table);
+        assert!(early.is_some());
+        writer.share(head(0), false);
+        // Who comes now leads another flight, and the end of the first does not remove it.
+        let (_another, _writer) = lead(&table);
+        writer.finish(Ok(()));
+        assert!(table.contains(&"/a".into()));
+    }
+
+    #[test]
+    fn the_last_readers_end_ends_the_fetch_unless_it_will_be_stored() {
+        let check = |keep: bool| {
+            let table = Arc::new(Flights::new());
+            let (reader, writer) = lead(&table);
+            writer.share(head(9), keep);
+            let other = join(&table);
+            drop(reader);
+            assert!(writer.poll_cancelled(&cx()).is_pending());
+            drop(other);
+            assert_eq!(writer.poll_cancelled(&cx()).is_ready(), !keep);
+            assert_eq!(join(&table).is_some(), keep);
+        };
+        check(true);
+        check(false);
+    }
+
+    #[test]
+    fn a_body_too_long_to_be_kept_waits_for_its_fastest_reader_and_drops_its_slowest() {
+        let table = Arc::new(Flights::new());
+        let (mut fast, writer) = lead(&table);
+        writer.share(head(9), true);
+        let mut slow = join(&table).expect("a fresh body may be joined");
+        let append = |text: &'static str| {
+            let room = writer.poll_room(&cx(), text.len());
+            room.map(|()| writer.append(Bytes::from_static(text.as_bytes())))
+        };
+        assert!(append("12345").is_ready() && append("67890").is_ready());
+        assert!(writer.is_whole());
+        assert!(append("abcde").is_pending(), "nobody has read the first piece");
+        assert!(!writer.is_whole() && join(&table).is_none());
+        assert_eq!(next(&mut fast), piece("12345"));
+        assert!(append("abcde").is_ready(), "what the fastest has read may go");
+        assert_eq!(next(&mut slow), Poll::Ready(Some(Err(OriginError::Lagged))));
+        assert_eq!((next(&mut fast), next(&mut fast)), (piece("67890"), piece("abcde")));
+        assert!(append("longer than everything that is kept").is_ready(), "nothing else is in the way");
+        assert_eq!(next(&mut fast), piece("longer than everything that is kept"));
+        drop((fast, slow));
+        assert!(writer.poll_cancelled(&cx()).is_ready());
+    }
+
+    #[test]
+    fn a_dropped_writer_tells_everyone() {
+        let table = Arc::new(Flights::new());
+        let (mut reader, writer) = lead(&table);
+        drop(writer);
+        assert!(matches!(reader.poll_verdict(&cx()), Poll::Ready(Verdict::Failed(OriginError::Cancelled))));
+        assert!(!table.contains(&"/a".into()));
+    }
+
+    #[test]
+    fn a_crowd_that_comes_and_goes_does_not_grow_the_list() {
+        let table = Arc::new(Flights::new());
+        let (_reader, writer) = lead(&table);
+        for _ in 0..1_000 {
+            let mut passer_by = join(&table).expect("a flight without a head may be joined");
+            assert!(passer_by.poll_verdict(&cx()).is_pending());
+            assert!(passer_by.poll_verdict(&cx()).is_pending());
+        }
+        assert_eq!(lock(&writer.flight.state).waiting.wakers.len(), 1);
+    }
 }

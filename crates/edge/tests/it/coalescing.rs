@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use edge::{BoxOrigin, Route};
 use http::Response;
+use http_body_util::BodyExt;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -12,7 +13,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::stage::{Answer, Calls, Feed, Stage, answer, config, eventually, exactly, fed, hls, scripted, soon};
+use crate::stage::{
+    Answer, Calls, Feed, ReadyBody, Stage, answer, config, eventually, exactly, fed, hls, scripted, soon,
+};
 
 /// An origin whose answers' bodies the test feeds: each call sends the feed of its body.
 fn feeding(headers: &'static [(&'static str, &'static str)]) -> (BoxOrigin, mpsc::Receiver<Feed>, Calls) {
@@ -360,6 +363,28 @@ async fn a_body_longer_than_is_kept_flows_on_behind_its_reader() {
     drop(feed);
     assert_eq!(second.headers()["x-cache-status"], "MISS");
     assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn an_origin_faster_than_its_only_client_waits_for_it() {
+    const PIECE: usize = 10_000;
+    const PIECES: usize = 3_000;
+    let piece = Bytes::from(vec![7; PIECE]);
+    let origin = BoxOrigin::new(move |_| {
+        let body = ReadyBody(vec![piece.clone(); PIECES].into_iter()).boxed_unsync();
+        let mut response = Response::new(body);
+        response.headers_mut().insert("cache-control", "max-age=9".parse().unwrap());
+        async move { response }
+    });
+    let small = edge::Config { object_bytes_max: 100_000, ..config() };
+    let stage = Stage::new(&small, vec![Route::prefix("/", origin).policy(hls())]);
+    let mut client = stage.open(stage.request("/a")).await;
+    // By the time that another client is refused, the origin has long had the chance to run ahead.
+    let mut refused = stage.request("/a");
+    *refused.method_mut() = http::Method::DELETE;
+    assert_eq!(stage.send(refused).await.status, 405);
+    let first = crate::stage::piece(client.body_mut()).await;
+    assert_eq!(first.len() + Answer::of(client).await.body.len(), PIECE * PIECES);
 }
 
 #[tokio::test]

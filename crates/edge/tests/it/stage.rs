@@ -234,6 +234,18 @@ impl http_body::Body for FedBody {
     }
 }
 
+/// A body that has all of its pieces at once and does not know how many.
+pub(crate) struct ReadyBody(pub(crate) std::vec::IntoIter<Bytes>);
+
+impl http_body::Body for ReadyBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
 /// The next piece of a body as a client sees it.
 pub(crate) async fn piece(body: &mut Incoming) -> Bytes {
     soon(body.frame()).await.expect("a frame comes").expect("the body goes on").into_data().expect("it is data")
