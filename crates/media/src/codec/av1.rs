@@ -461,3 +461,32 @@ impl Color {
         Ok(color(subsampling, sample_position, full_range))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::BitWriter;
+
+    /// No encoder at hand writes these optional parts: timing, decoder model, display delay, frame ids, HDR colours.
+    #[test]
+    fn a_sequence_header_with_all_its_optional_parts() {
+        let mut w = BitWriter::default();
+        w.bits(3, 0).bits(2, 0); // seq_profile, still_picture, reduced_still_picture_header
+        w.flag(true).bits(32, 1_001).bits(32, 60_000).flag(true).bits(3, 0b010); // timing: two ticks per picture
+        w.flag(true).bits(5, 9).bits(32, 1).bits(5, 9).bits(5, 9); // decoder model: delays of 10 bits
+        w.flag(true).bits(5, 1); // initial display delays, two operating points
+        for level in [13, 8] {
+            w.bits(12, 0).bits(5, level).flag(true); // level and High tier
+            w.flag(true).bits(21, 0).flag(true).bits(4, 9);
+        }
+        w.bits(4, 11).bits(4, 10).bits(12, 3_839).bits(11, 1_607);
+        w.flag(true).bits(7, 0); // frame ids
+        w.bits(3, 0).bits(4, 0).flag(true).bits(2, 0).flag(false).flag(true).flag(false).flag(true).bits(3, 6);
+        w.bits(3, 0);
+        w.flag(true).flag(false).flag(true).bits(8, 9).bits(8, 16).bits(8, 9).flag(false).bits(2, 1); // BT.2020 PQ
+        let config = Config::from_sequence_header(&w.into_bytes()).unwrap();
+        assert_eq!(config.codec_string, "av01.0.13H.10.0.111.09.16.09.0");
+        assert_eq!(config.info, VideoInfo { width: 3_840, height: 1_608, frame_rate: Some((30_000, 1_001)) });
+        assert_eq!(config.record[..4], [0x81, 13, 0b1100_1101, 0]);
+    }
+}

@@ -43,12 +43,12 @@ pub enum CodecConfig {
     Ac3(ac3::Config),
 }
 
-/// What a picture track says of itself.
+/// What a picture track says of itself. The sizes count coded pixels: a sample aspect ratio other than 1:1 is not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoInfo {
-    /// Displayed width in pixels, after cropping.
+    /// Width in pixels, after cropping.
     pub width: u32,
-    /// Displayed height in pixels, after cropping.
+    /// Height in pixels, after cropping.
     pub height: u32,
     /// Frames per second as a fraction, where the header tells (H.264 and H.265 VUI, AV1 timing info).
     pub frame_rate: Option<(u32, u32)>,
@@ -57,11 +57,11 @@ pub struct VideoInfo {
 /// What a sound track says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioInfo {
-    /// Output samples per second.
+    /// Samples per second of the core coder, which is the track's clock; with SBR the output has twice as many.
     pub sample_rate: u32,
     /// Channels.
     pub channels: u32,
-    /// Output samples in one packet (1024 for AAC-LC, 960 for a 20 ms Opus packet).
+    /// Samples at that rate in one packet (1024 for AAC-LC, 960 for a 20 ms Opus packet).
     pub frame_samples: u32,
 }
 

@@ -215,6 +215,8 @@ impl VideoTrack {
             VideoCodec::Av1 => (Some(CodecConfig::Av1(av1::Config::from_record(&record)?)), 0),
             VideoCodec::Vp9 => (None, 0),
         };
+        // A copy: the slice would hold on to the memory around it for as long as the publisher stays.
+        let record = Bytes::copy_from_slice(&record);
         Ok(Self { id, codec, record, length_size, track: config.map(Track::new) })
     }
 
