@@ -143,6 +143,13 @@ impl BitWriter {
         self.bits(1, value.into())
     }
 
+    /// Appends `value` as `ue(v)`.
+    #[cfg(test)]
+    pub(crate) fn ue(&mut self, value: u32) -> &mut Self {
+        let length = (value + 1).ilog2();
+        self.bits(length, 0).bits(length + 1, value + 1)
+    }
+
     /// The bytes, the last one filled up with zeros.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes

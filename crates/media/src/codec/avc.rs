@@ -356,6 +356,28 @@ fn vui_frame_rate(r: &mut BitReader<'_>) -> Result<Option<(u32, u32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bits::BitWriter;
+
+    /// x264 writes neither an explicit sample aspect ratio with 4:4:4, nor this picture order count.
+    #[test]
+    fn an_sps_with_all_its_optional_parts() {
+        let mut w = BitWriter::default();
+        w.bits(8, 0x67).bits(8, 244).bits(8, 0).bits(8, 50).ue(0).ue(3).flag(false).ue(2).ue(0).flag(false);
+        w.flag(true); // twelve scaling lists: flat, one that ends early, and none
+        w.flag(true);
+        (0..16).for_each(|_| drop(w.ue(0)));
+        w.flag(true).ue(16); // delta -8: the first value is 0, use the default list
+        w.bits(10, 0);
+        w.ue(0).ue(1).flag(false).ue(1).ue(2).ue(2).ue(3).ue(4); // pic_order_cnt_type 1 with a cycle of two
+        w.ue(4).flag(false).ue(79).ue(44).flag(true).flag(true); // 1280x720
+        w.flag(true).ue(0).ue(7).ue(0).ue(3); // cropped by 7 and 3: 4:4:4 counts single samples
+        w.flag(true).flag(true).bits(8, 255).bits(32, 0x0004_0003);
+        w.flag(true).flag(false).flag(true).bits(4, 0).flag(true).bits(24, 0).flag(true).ue(0).ue(0);
+        w.flag(true).bits(32, 1).bits(32, 100);
+        let sps = Sps::parse(&w.into_bytes()).unwrap();
+        assert_eq!(sps.info, VideoInfo { width: 1_273, height: 717, frame_rate: Some((50, 1)) });
+        assert_eq!((sps.chroma_format_idc, sps.bit_depth_minus8), (3, [2, 0]));
+    }
 
     #[test]
     fn codecs_value_has_three_bytes_in_hexadecimal() {

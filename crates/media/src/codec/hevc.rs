@@ -460,3 +460,43 @@ fn vui_frame_rate(r: &mut BitReader<'_>) -> Result<Option<(u32, u32)>> {
     let (num_units_in_tick, time_scale) = (r.bits(32)?, r.bits(32)?);
     Ok(frame_rate(time_scale.into(), num_units_in_tick.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::BitWriter;
+
+    /// Hardware encoders put these parts before the timing; x265 does not.
+    #[test]
+    fn an_sps_with_all_its_optional_parts() {
+        let mut w = BitWriter::default();
+        w.bits(16, 0x4201).bits(4, 0).bits(3, 1).flag(true); // two sub-layers
+        w.bits(8, 0x01).bits(32, 0x6000_0000).bits(32, 0xB000_0000).bits(16, 0).bits(8, 120);
+        w.bits(2, 0b11).bits(14, 0).bits(32, u32::MAX).bits(32, u32::MAX).bits(32, u32::MAX); // a sub-layer's profile and level
+        w.ue(0).ue(2).ue(1_920).ue(1_088).flag(true).ue(2).ue(2).ue(0).ue(8); // 4:2:2, cropped
+        w.ue(0).ue(0).ue(4).flag(true); // depths, log2_max_pic_order_cnt_lsb_minus4
+        for value in [4, 2, 0, 4, 2, 0, 0, 3, 0, 3, 0, 0] {
+            w.ue(value);
+        }
+        w.flag(true).flag(true); // scaling lists: one explicit of each size, the others predicted
+        for (size_id, lists, coefficients) in [(0, 6, 16), (1, 6, 64), (2, 6, 65), (3, 2, 65)] {
+            w.flag(true);
+            (0..coefficients).for_each(|index| drop(w.ue(index % 7 + size_id)));
+            (1..lists).for_each(|_| drop(w.flag(false).ue(0)));
+        }
+        w.bits(2, 0b11).flag(true).bits(8, 0x77).ue(0).ue(1).flag(true); // PCM
+        w.ue(3); // short-term sets: explicit, then predicted from 3 and from 4 pictures
+        w.ue(2).ue(1).ue(0).flag(true).ue(3).flag(false).ue(1).flag(true);
+        w.flag(true).flag(false).ue(0).flag(true).flag(true).flag(false).flag(true).flag(true);
+        w.flag(true).flag(true).ue(5).bits(4, 0b1111).flag(false).flag(false);
+        w.flag(true).ue(2).bits(9, 1).bits(9, 3); // long-term pictures
+        w.bits(2, 0b11).flag(true);
+        w.flag(true).bits(8, 255).bits(32, 0x0004_0003); // VUI: sample aspect ratio 4:3
+        w.flag(true).flag(true).flag(true).bits(4, 0).flag(true).bits(24, 0).flag(true).ue(0).ue(0);
+        w.bits(3, 0).flag(true).ue(0).ue(0).ue(0).ue(0).flag(true).bits(32, 1_001).bits(32, 60_000);
+        let sps = Sps::parse(&w.into_bytes()).unwrap();
+        assert_eq!(sps.info, VideoInfo { width: 1_912, height: 1_080, frame_rate: Some((60_000, 1_001)) });
+        assert_eq!((sps.chroma_format_idc, sps.profile.max_sub_layers_minus1), (2, 1));
+        assert_eq!(sps.profile.codec_string(), "hvc1.1.6.L120.B0");
+    }
+}
