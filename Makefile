@@ -7,7 +7,7 @@ SHELL := /bin/bash
 ARGS ?=
 
 help: ## what can be made
-	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /  make \1\t/' | expand -t 26
+	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9_-]+):.*## /  make \1\t/' | expand -t 26
 
 run: ## set up what is missing, build, and run with a colour-bar channel on air
 	@scripts/setup.sh run
