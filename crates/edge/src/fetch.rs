@@ -121,7 +121,14 @@ impl Fetch {
         let idle = self.site.upstream_idle_timeout();
         let mut received = 0_u64;
         loop {
-            let frame = guarded("body", std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+            let frame = std::future::poll_fn(|cx| {
+                let frame = Pin::new(&mut body).poll_frame(cx);
+                if frame.is_pending() {
+                    self.writer.tell();
+                }
+                frame
+            });
+            let frame = guarded("body", frame);
             let data: Bytes = match self.unless_cancelled(within(idle, frame)).await {
                 None => return Err(OriginError::Cancelled),
                 Some(Err(TimedOut)) => return Err(OriginError::TimedOut),

@@ -39,6 +39,9 @@ pub(crate) enum Verdict {
     Failed(OriginError),
 }
 
+/// Bytes appended at most before readers are woken, so that a body which is always ready still streams.
+const UNTOLD_BYTES_MAX: u64 = 256 * 1024;
+
 /// All fetches on their way, by key.
 pub(crate) struct Flights {
     shards: Box<[Shard]>,
@@ -148,6 +151,8 @@ struct State {
     kept_bytes: u64,
     /// Bytes of the body so far.
     end: u64,
+    /// Bytes appended since readers were woken.
+    untold_bytes: u64,
     /// How far the fastest reader has read, in bytes.
     lead: u64,
     finish: Option<Result<(), OriginError>>,
@@ -181,14 +186,25 @@ impl Flight {
         writer.into_iter().for_each(Waker::wake);
     }
 
-    /// Changes the state, then wakes every waiting reader outside the lock.
+    /// Changes the state, and wakes every waiting reader.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = lock(&self.state);
-        let out = change(&mut state);
-        let waiting = state.waiting.take();
-        drop(state);
-        waiting.into_iter().flatten().for_each(Waker::wake);
+        let out = self.set(change);
+        self.wake();
         out
+    }
+
+    /// Changes the state; readers learn of it with the next wake.
+    fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut lock(&self.state))
+    }
+
+    /// Wakes every waiting reader, outside the lock.
+    fn wake(&self) {
+        let waiting = self.set(|state| {
+            state.untold_bytes = 0;
+            state.waiting.take()
+        });
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -289,6 +305,9 @@ impl Drop for Reader {
 }
 
 /// The fetch's end of a flight. Dropped before its end, it tells everyone that the fetch was given up.
+///
+/// Readers are woken by [`Writer::tell`], at the end, and by every [`UNTOLD_BYTES_MAX`]: when the fetch would wait, not for each
+/// piece. So a thousand readers of a small answer are woken once, and find its head and body together.
 pub(crate) struct Writer {
     flight: Arc<Flight>,
     table: Arc<Flights>,
@@ -301,7 +320,7 @@ impl Writer {
 
     /// The body follows. With `keep` it is read to its end even if nobody waits, because it will be stored.
     pub(crate) fn share(&self, head: Arc<Head>, keep: bool) {
-        self.flight.change(|state| state.keep |= keep);
+        self.flight.set(|state| state.keep |= keep);
         self.decide(Verdict::Shared(head));
     }
 
@@ -313,7 +332,7 @@ impl Writer {
 
     /// The answer is for one client.
     pub(crate) fn hand_over(&self, answer: Response<Body>) {
-        self.flight.change(|state| state.answer = Some(answer));
+        self.flight.set(|state| state.answer = Some(answer));
         self.decide(Verdict::Unshared);
         self.finish(Ok(()));
     }
@@ -345,14 +364,19 @@ impl Writer {
         if newly {
             self.table.leave(&self.flight);
         }
-        if is_room { Poll::Ready(()) } else { Poll::Pending }
+        if is_room {
+            return Poll::Ready(());
+        }
+        self.tell();
+        Poll::Pending
     }
 
     /// The next piece of the body, for which there is room.
     pub(crate) fn append(&self, chunk: Bytes) {
         let bytes_max = self.flight.limits.bytes_max;
-        self.flight.change(|state| {
+        let untold_bytes = self.flight.set(|state| {
             let length = chunk.len() as u64;
+            state.untold_bytes = state.untold_bytes.saturating_add(length);
             state.end = state.end.saturating_add(length);
             state.kept_bytes = state.kept_bytes.saturating_add(length);
             state.chunks.push_back(chunk);
@@ -361,7 +385,16 @@ impl Writer {
                 state.kept_bytes = state.kept_bytes.saturating_sub(gone);
                 state.first += 1;
             }
+            state.untold_bytes
         });
+        if untold_bytes >= UNTOLD_BYTES_MAX {
+            self.tell();
+        }
+    }
+
+    /// Wakes the readers: the fetch is about to wait.
+    pub(crate) fn tell(&self) {
+        self.flight.wake();
     }
 
     /// Whether all of the body so far is kept.
@@ -395,7 +428,7 @@ impl Writer {
 
     fn decide(&self, verdict: Verdict) {
         let origin_time = self.flight.started.elapsed();
-        self.flight.change(|state| {
+        self.flight.set(|state| {
             state.origin_time.get_or_insert(origin_time);
             state.verdict.get_or_insert(verdict);
         });
@@ -447,6 +480,9 @@ impl Waiting {
     }
 
     fn take(&mut self) -> Vec<Option<Waker>> {
+        if self.wakers.is_empty() {
+            return Vec::new();
+        }
         self.round += 1;
         self.free.clear();
         std::mem::take(&mut self.wakers)

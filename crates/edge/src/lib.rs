@@ -6,6 +6,19 @@
 //!
 //! It deliberately knows no media: a blocked playlist reload is a request whose answer takes long. Start from [`Server`].
 //!
+//! Its metrics, whose labels are all from fixed lists:
+//!
+//! | metric | of |
+//! |---|---|
+//! | `headwater_edge_requests_total{class,status_class,cache}` | answers, when delivered; `class` is the route's |
+//! | `headwater_edge_bytes_total{class}` | bytes of their bodies |
+//! | `headwater_edge_response_seconds{class}` | from a request's head to its answer's |
+//! | `headwater_edge_connections`, `headwater_edge_connections_refused_total{limit}` | connections |
+//! | `headwater_edge_inflight`, `headwater_edge_coalesced_total` | fetches on their way, requests that joined one |
+//! | `headwater_edge_cache_bytes`, `headwater_edge_cache_entries` | the memory cache |
+//! | `headwater_edge_origin_errors_total`, `headwater_edge_timeouts_total{what}` | origins that failed, clients that took too long |
+//! | `headwater_edge_panics_total{place}`, `headwater_edge_accept_errors_total` | what should never happen |
+//!
 //! ```
 //! use edge::{BoxOrigin, Config, Policy, Route, Server};
 //!
@@ -13,9 +26,8 @@
 //! let routes = vec![Route::prefix("/", origin).policy(Policy::cached(["_HLS_msn", "_HLS_part", "_HLS_skip"]))];
 //! let config = Config { http: "127.0.0.1:0".into(), ..Config::default() };
 //! let server = Server::bind(&config, routes)?;
-//! println!("http://{}/", server.local_addr());
 //! let handle = server.start()?; // or server.serve(shutdown).await
-//! # drop(handle);
+//! assert_ne!(handle.local_addr().port(), 0);
 //! # Ok::<(), edge::Error>(())
 //! ```
 
