@@ -12,7 +12,7 @@ use std::{
 
 use base::{Clock, Mono, SystemClock};
 use bytes::{Bytes, BytesMut};
-use protocols::rtmp::{Action, ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, chunk};
+use protocols::rtmp::{ClientAction as Action, ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, chunk};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -42,7 +42,7 @@ pub(crate) async fn connect(port: u16, app: &str, name: &str, action: Action) ->
 
 async fn dial(port: u16, app: &str, name: &str, action: Action) -> Outcome<Peer> {
     let clock = SystemClock::start();
-    let config = ClientConfig::new(app, &format!("rtmp://127.0.0.1:{port}/{app}"), action, name);
+    let config = ClientConfig::new(action, format!("rtmp://127.0.0.1:{port}/{app}"), app, name);
     let session = ClientSession::new(config, Mono::ZERO);
     let socket = TcpStream::connect(("127.0.0.1", port)).await?;
     socket.set_nodelay(true)?;

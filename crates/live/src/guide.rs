@@ -82,7 +82,10 @@ fn channel(stream: &Stream) -> Channel {
     let tracks = stream.ring().tracks().clone();
     let video = tracks.video.and_then(|track| {
         let info = track.codec.video()?;
-        let frame_rate = if summary.frame_rate > 0.0 { summary.frame_rate } else { header_rate(info.frame_rate) };
+        // The packager's figure is the stream's nominal rate; the encoder may be a frame early or late in any second.
+        let source = stats.tracks.iter().find(|stats| stats.name == crate::hub::track_name(track.kind()));
+        let nominal = source.map(|stats| stats.frame_rate).filter(|rate| *rate > 0.0);
+        let frame_rate = nominal.unwrap_or_else(|| header_rate(info.frame_rate));
         Some(Video { codec: track.codec.name(), width: info.width, height: info.height, frame_rate: rounded(frame_rate) })
     });
     let audio = tracks.audio.and_then(|track| {

@@ -19,7 +19,7 @@ pub(crate) use self::{
     meter::Figures,
     publisher::FeedError,
     ring::{Item, Tracks},
-    stream::Stream,
+    stream::{Stream, track_name},
 };
 pub use self::{
     publisher::{PublishError, Publisher},

@@ -76,6 +76,9 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
     let mut connection =
         Connection { socket: Arc::new(socket), peer, hub, session, role: Role::Guest, hold_until: None };
     let result = connection.run().await;
+    if let Err(ConnectionError::Session(_)) = &result {
+        connection.farewell().await;
+    }
     connection.leave();
     match result {
         Ok(()) => debug!(peer = %Peer(peer), "RTMP connection closed"),
@@ -308,6 +311,7 @@ impl Connection {
                     );
                 }
                 self.hold_until = Some(Instant::now() + hold);
+                self.session.excuse_silence(now + hold);
                 Ok(())
             }
             Err(error) => {
@@ -315,6 +319,15 @@ impl Connection {
                 // The peer may be gone already: the reason that counts is the first one.
                 let _ = self.refuse(request, Rejection::PUBLISH_REJECTED, why).await;
                 Err(error)
+            }
+        }
+    }
+
+    /// Sends what the session says of the error that ended it; a peer that does not take it is not waited for.
+    async fn farewell(&mut self) {
+        while let Output::Transmit(bytes) = self.session.poll_output() {
+            if self.transmit(bytes).await.is_err() {
+                return;
             }
         }
     }
