@@ -365,7 +365,9 @@ mod tests {
         w.bits(8, 0x67).bits(8, 244).bits(8, 0).bits(8, 50).ue(0).ue(3).flag(false).ue(2).ue(0).flag(false);
         w.flag(true); // twelve scaling lists: flat, one that ends early, and none
         w.flag(true);
-        (0..16).for_each(|_| drop(w.ue(0)));
+        for _ in 0..16 {
+            w.ue(0);
+        }
         w.flag(true).ue(16); // delta -8: the first value is 0, use the default list
         w.bits(10, 0);
         w.ue(0).ue(1).flag(false).ue(1).ue(2).ue(2).ue(3).ue(4); // pic_order_cnt_type 1 with a cycle of two

@@ -481,8 +481,12 @@ mod tests {
         w.flag(true).flag(true); // scaling lists: one explicit of each size, the others predicted
         for (size_id, lists, coefficients) in [(0, 6, 16), (1, 6, 64), (2, 6, 65), (3, 2, 65)] {
             w.flag(true);
-            (0..coefficients).for_each(|index| drop(w.ue(index % 7 + size_id)));
-            (1..lists).for_each(|_| drop(w.flag(false).ue(0)));
+            for index in 0..coefficients {
+                w.ue(index % 7 + size_id);
+            }
+            for _ in 1..lists {
+                w.flag(false).ue(0);
+            }
         }
         w.bits(2, 0b11).flag(true).bits(8, 0x77).ue(0).ue(1).flag(true); // PCM
         w.ue(3); // short-term sets: explicit, then predicted from 3 and from 4 pictures
