@@ -4,6 +4,8 @@
 //! from its first byte whenever they come. Readers are woken by what happens; nothing polls. The lock is held to copy a
 //! reference, never while waking.
 
+mod waiting;
+
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use http::Response;
 use metrics::{Gauge, gauge};
 
+use self::waiting::{Place, Waiting};
 use crate::{
     Body, CacheStatus, OriginError,
     cache::Key,
@@ -441,54 +444,6 @@ impl Drop for Writer {
     }
 }
 
-/// Who is to be woken by the next change. A reader that goes away gives its place back, so that the list is no longer than the
-/// readers are many.
-#[derive(Default)]
-struct Waiting {
-    round: u64,
-    wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
-}
-
-/// A reader's place in one round of waiting.
-struct Place {
-    round: u64,
-    index: usize,
-}
-
-impl Waiting {
-    fn wait(&mut self, place: &mut Option<Place>, waker: &Waker) {
-        let held = place.as_ref().filter(|place| place.round == self.round).map(|place| place.index);
-        if let Some(slot) = held.and_then(|index| self.wakers.get_mut(index)) {
-            *slot = Some(waker.clone());
-            return;
-        }
-        let index = self.free.pop().unwrap_or(self.wakers.len());
-        match self.wakers.get_mut(index) {
-            Some(slot) => *slot = Some(waker.clone()),
-            None => self.wakers.push(Some(waker.clone())),
-        }
-        *place = Some(Place { round: self.round, index });
-    }
-
-    fn forget(&mut self, place: Option<Place>) {
-        let Some(place) = place.filter(|place| place.round == self.round) else { return };
-        if let Some(slot) = self.wakers.get_mut(place.index) {
-            *slot = None;
-            self.free.push(place.index);
-        }
-    }
-
-    fn take(&mut self) -> Vec<Option<Waker>> {
-        if self.wakers.is_empty() {
-            return Vec::new();
-        }
-        self.round += 1;
-        self.free.clear();
-        std::mem::take(&mut self.wakers)
-    }
-}
-
 /// A panic while the lock is held leaves a state that is still whole: each change is a few assignments.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -616,17 +571,5 @@ mod tests {
         drop(writer);
         assert!(matches!(reader.poll_verdict(&cx()), Poll::Ready(Verdict::Failed(OriginError::Cancelled))));
         assert!(!table.contains(&"/a".into()));
-    }
-
-    #[test]
-    fn a_crowd_that_comes_and_goes_does_not_grow_the_list() {
-        let table = Arc::new(Flights::new());
-        let (_reader, writer) = lead(&table);
-        for _ in 0..1_000 {
-            let mut passer_by = join(&table).expect("a flight without a head may be joined");
-            assert!(passer_by.poll_verdict(&cx()).is_pending());
-            assert!(passer_by.poll_verdict(&cx()).is_pending());
-        }
-        assert_eq!(lock(&writer.flight.state).waiting.wakers.len(), 1);
     }
 }
