@@ -8,7 +8,7 @@ mod http;
 mod platform;
 mod players;
 
-pub use clock::clock_filter;
+pub use clock::{CLOCK_CELLS, clock_age, clock_filter, clock_strip_filter};
 pub use ffmpeg::{Encoder, decode, keyframe_times, packets, Packet};
 pub use http::{Answer, get, raw};
 pub use platform::Platform;
