@@ -22,6 +22,8 @@ use crate::{Error, Tool};
 
 /// Starts waiting for the spawning thread; each takes about a millisecond.
 const SPAWNS_WAITING_MAX: usize = 64;
+/// A directory of sockets is in use only while FFmpeg starts; one this old, in seconds, can be a dead server's.
+const ABANDONED_SECONDS: u64 = 3_600;
 /// The directories of the sockets are called this, the server's process id and a number.
 const SOCKET_PREFIX: &str = "headwater-";
 
@@ -127,13 +129,16 @@ impl Drop for Sockets {
 }
 
 /// Removes what servers that were killed left behind, once per process; where process ids cannot be looked up, nothing.
+/// What is young may belong to a server that lives where this one cannot see it, in another container.
 fn sweep_once(parent: &Path) {
     static SWEPT: OnceLock<()> = OnceLock::new();
     SWEPT.get_or_init(|| {
         let Ok(entries) = std::fs::read_dir(parent) else { return };
         for entry in entries.flatten() {
             let abandoned = entry.file_name().to_str().and_then(owner).is_some_and(is_dead);
-            if abandoned {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+            if abandoned && age.is_some_and(|age| age.as_secs() >= ABANDONED_SECONDS) {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }

@@ -1,4 +1,4 @@
-//! FFmpeg's command line for a ladder: one decode, N encodes. `docs/decisions/0003-ladder-command.md` has the reasons.
+//! FFmpeg's command line for a ladder: one decode, N encodes. `docs/decisions/0011-ladder-command.md` has the reasons.
 
 use std::path::PathBuf;
 
@@ -146,5 +146,46 @@ impl Args {
     /// Adds one argument.
     pub(crate) fn push(&mut self, text: impl Into<String>) {
         self.0.push(text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Capabilities, Preset,
+        plan::tests::{source, tool},
+    };
+
+    fn arguments(preset: &str, fps: u32, version: &str) -> String {
+        let tool = tool(version);
+        let caps = Capabilities::present(tool.clone());
+        let plan = crate::plan(&Preset::named(preset).unwrap(), &source(640, 360, fps), &caps, 8);
+        let outputs: Vec<_> = plan.renditions.iter().zip((0..).map(|n| PathBuf::from(format!("/tmp/s/{n}")))).collect();
+        ladder(&plan, &tool, &outputs, 8).join(" ")
+    }
+
+    #[test]
+    fn the_command_line_of_a_ladder() {
+        let expected = "-hide_banner -nostdin -nostats -loglevel repeat+level+warning -progress pipe:1 -stats_period 0.5 \
+            -copyts -fpsprobesize 0 -flags low_delay -f flv -probesize 32 -analyzeduration 0 -i pipe:0 \
+            -filter_complex [0:v:0]split=2[s0][s1];\
+            [s0]scale=426:240:flags=bicubic,setsar='if(lt(abs(sar-1),0.01),1,sar)',format=yuv420p[v0];\
+            [s1]select='key+gte(t-prev_selected_t,0.05000)',scale=426:240:flags=bicubic,setsar='if(lt(abs(sar-1),0.01),1,sar)',format=yuv420p[v1] \
+            -map [v0] -c:v libx264 -preset superfast -tune zerolatency -threads 2 -forced-idr 1 -sc_threshold 0 -keyint_min 1 \
+            -x264-params fps=30/1:force-cfr=1 -profile:v high -b:v 400k -maxrate 400k -bufsize 400k -g 10000000 \
+            -force_key_frames source -enc_time_base 1/1000 -fps_mode passthrough \
+            -flush_packets 1 -flvflags no_duration_filesize+no_metadata -f flv unix:/tmp/s/0 \
+            -map [v1] -c:v libx264 -preset superfast -tune zerolatency -threads 2 -forced-idr 1 -sc_threshold 0 -keyint_min 1 \
+            -x264-params fps=30/2:force-cfr=1 -profile:v high -b:v 200k -maxrate 200k -bufsize 200k -g 10000000 \
+            -force_key_frames source -enc_time_base 1/1000 -fps_mode passthrough \
+            -flush_packets 1 -flvflags no_duration_filesize+no_metadata -f flv unix:/tmp/s/1";
+        assert_eq!(arguments("alfg", 30, "5.1.9"), expected);
+    }
+
+    #[test]
+    fn older_and_stranger_ones() {
+        assert!(arguments("alfg", 30, "4.4.2").contains("-vsync passthrough"));
+        assert!(arguments("alfg", 0, "5.1.9").contains("force-cfr=0"), "an unknown frame rate follows the timestamps");
     }
 }

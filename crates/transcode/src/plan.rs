@@ -338,3 +338,182 @@ fn add_audio(plan: &mut Plan, preset: &Preset, tool: &Tool) {
         Err(reason) => plan.dropped.push(Dropped { name: "audio".into(), reason }),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bytes::Bytes;
+    use media::codec;
+
+    use super::*;
+    use crate::Version;
+
+    pub(crate) fn tool(version: &str) -> Tool {
+        Tool {
+            ffmpeg: "ffmpeg".into(),
+            version: Version::parse(&format!("ffmpeg version {version}")).unwrap(),
+            encoders: vec![Encoder::X264],
+            aac: true,
+            font: None,
+            setpriv: true,
+            nice: true,
+        }
+    }
+
+    fn caps() -> Capabilities {
+        Capabilities::present(tool("5.1.9"))
+    }
+
+    pub(crate) fn source(width: u32, height: u32, fps: u32) -> Source {
+        let info = codec::VideoInfo { width, height, frame_rate: Some((fps, 1)) };
+        let record = Bytes::new();
+        let avc = codec::avc::Config { record, sps: vec![], pps: vec![], profile: [100, 0, 31], info };
+        Source { video: Track::new(CodecConfig::Avc(avc)), audio: None, frame_rate: None, video_kbps: None }
+    }
+
+    fn opus() -> Track {
+        let (channels, pre_skip, input_sample_rate, output_gain, mapping_family) = (2, 312, 48_000, 0, 0);
+        Track::new(CodecConfig::Opus(codec::opus::Config {
+            channels,
+            pre_skip,
+            input_sample_rate,
+            output_gain,
+            mapping_family,
+        }))
+    }
+
+    /// `640x360@60/750` per rendition.
+    fn check(preset: &str, source: Source, cores: usize, expected: &[&str]) -> Plan {
+        let plan = plan(&Preset::named(preset).unwrap(), &source, &caps(), cores);
+        let got = plan.renditions.iter().filter_map(Rendition::video).map(|video| {
+            let (numerator, denominator) = video.frame_rate;
+            let rate = if denominator == 1 { numerator.to_string() } else { format!("{numerator}/{denominator}") };
+            format!("{}x{}@{rate}/{}", video.width, video.height, video.kbps)
+        });
+        assert_eq!(got.collect::<Vec<_>>(), expected, "{:?}", plan.dropped);
+        let rungs = Preset::named(preset).unwrap().rungs.len();
+        assert!(
+            plan.passthrough_only.is_some() || plan.renditions.len() + plan.dropped.len() == rungs,
+            "each rung has its reason"
+        );
+        plan
+    }
+
+    #[test]
+    fn sizes_are_exact_for_sixteen_to_nine() {
+        check("nott", source(1280, 720, 60), 8, &["640x360@60/750", "426x240@60/400", "426x240@60/200"]);
+        let alfg = ["1280x720@30/2500", "854x480@30/1000", "640x360@30/750", "426x240@30/400", "426x240@60/4/200"];
+        check(
+            "alfg",
+            source(1920, 1080, 60),
+            8,
+            &alfg.map(|rung| rung.replace("@30", "@60/2")).each_ref().map(String::as_str),
+        );
+        check(
+            "default",
+            source(1920, 1080, 30),
+            8,
+            &["1280x720@30/2500", "854x480@30/1200", "640x360@30/700", "426x240@30/350"],
+        );
+    }
+
+    #[test]
+    fn nothing_is_as_large_as_the_source_or_larger() {
+        let plan = check("nott", source(426, 240, 30), 8, &[]);
+        assert_eq!(plan.dropped[0].reason, "not smaller than the source (426x240)");
+        assert!(plan.passthrough_only.is_some());
+        check(
+            "alfg",
+            source(1280, 720, 30),
+            8,
+            &["854x480@30/1000", "640x360@30/750", "426x240@30/400", "426x240@30/2/200"],
+        );
+    }
+
+    #[test]
+    fn other_shapes_keep_their_shape_inside_the_box() {
+        check("nott", source(640, 480, 25), 8, &["480x360@25/750", "320x240@25/400", "320x240@25/200"]);
+        check("nott", source(720, 1280, 30), 8, &["360x640@30/750", "240x426@30/400", "240x426@30/200"]);
+        check("nott", source(1920, 800, 24), 8, &["640x266@24/750", "426x178@24/400", "426x178@24/200"]);
+        check("nott", source(1281, 719, 30), 8, &["640x360@30/750", "426x240@30/400", "426x240@30/200"]);
+    }
+
+    #[test]
+    fn frame_rates_are_divided_never_exceeded() {
+        let check =
+            |fps: (u32, u32), max: u32, expected: u32| assert_eq!(divisor(fps, max), expected, "{fps:?} to {max}");
+        check((60, 1), 30, 2);
+        check((60_000, 1_001), 30, 2);
+        check((50, 1), 30, 2);
+        check((30, 1), 30, 1);
+        check((30_000, 1_001), 15, 2);
+        check((25, 1), 15, 2);
+        check((60, 1), 15, 4);
+        check((10, 1), 30, 1);
+    }
+
+    #[test]
+    fn a_small_machine_gets_a_smaller_ladder_with_reasons() {
+        let rungs = ["1280x720@60/2500", "854x480@60/2/1200", "640x360@60/2/700", "426x240@60/2/350"];
+        check("default", source(1920, 1080, 60), 2, &rungs);
+        let plan = check("default", source(1920, 1080, 60), 1, &rungs[1..]);
+        assert!(
+            plan.dropped[1].reason.starts_with("this machine is too small: the ladder needs about 0."),
+            "{:?}",
+            plan.dropped
+        );
+        assert!(plan.cost_cores < 0.6);
+        check("default", source(3840, 2160, 60), 1, &[]);
+    }
+
+    #[test]
+    fn no_rung_has_more_bits_than_the_source() {
+        let source = Source { video_kbps: Some(500), ..source(1280, 720, 60) };
+        check("nott", source, 8, &["640x360@60/500", "426x240@60/400", "426x240@60/200"]);
+    }
+
+    #[test]
+    fn a_mad_frame_rate_in_a_header_is_not_believed() {
+        check("nott", source(1280, 720, 90_000), 8, &["640x360@30/750", "426x240@30/400", "426x240@30/200"]);
+    }
+
+    #[test]
+    fn what_this_ffmpeg_cannot_read_plays_alone() {
+        let info = codec::VideoInfo { width: 1280, height: 720, frame_rate: None };
+        let av1 = codec::av1::Config { record: Bytes::new(), codec_string: "av01.0.05M.08".into(), info };
+        let source = Source {
+            video: Track::new(CodecConfig::Av1(av1)),
+            audio: Some(opus()),
+            frame_rate: None,
+            video_kbps: None,
+        };
+        let check = |version: &str, expected: Option<&str>, dropped: Option<&str>| {
+            let caps = Capabilities::present(tool(version));
+            let plan = plan(&Preset::named("nott").unwrap(), &source, &caps, 8);
+            assert_eq!(plan.passthrough_only.as_deref(), expected, "{version}");
+            assert_eq!(plan.dropped.first().map(|dropped| dropped.reason.as_str()), dropped, "{version}");
+            plan
+        };
+        let reason = "Unsupported source for this FFmpeg: AV1 needs 6.1, this is 5.1.9; passthrough only";
+        check("5.1.9", Some(reason), None);
+        let plan = check(
+            "6.1",
+            None,
+            Some("Unsupported source for this FFmpeg: Opus needs 8.0, this is 6.1; passthrough only"),
+        );
+        assert!(!plan.makes_audio());
+        assert!(check("8.0", None, None).makes_audio());
+    }
+
+    #[test]
+    fn reasons_for_no_ladder() {
+        let check = |config: Config, preset: &str, caps: Capabilities, expected: &str| {
+            let plan = plan_with(&config, &Preset::named(preset).unwrap(), &source(1280, 720, 30), &caps, 8);
+            assert_eq!(plan.passthrough_only.as_deref(), Some(expected));
+            assert!(plan.renditions.is_empty());
+        };
+        check(Config::default(), "off", caps(), "the ladder preset is off");
+        check(Config::default(), "nott", Capabilities::absent("no FFmpeg here"), "no FFmpeg here");
+        let nvenc = Config { encoder: "h264_nvenc".into(), ..Config::default() };
+        check(nvenc, "nott", caps(), "FFmpeg 5.1.9 has no h264_nvenc");
+    }
+}

@@ -94,11 +94,6 @@ impl Queue {
         self.newest_video.map(|newest| newest.pts)
     }
 
-    /// Bytes held, the newest GOP included.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// A new configuration. One that differs begins an epoch at the next keyframe; a sound track is taken when sound is
     /// wanted at all.
     pub(crate) fn track(&mut self, track: Track) {
@@ -324,7 +319,7 @@ mod tests {
         for frame in 1..10_000 {
             queue.push(TrackKind::Video, sample(frame * 40 + 1, false));
             taken(&mut queue);
-            assert!(queue.bytes() <= 5_000);
+            assert!(queue.bytes <= 5_000);
         }
         queue.rewind(None);
         assert!(taken(&mut queue).is_empty());

@@ -1,1 +1,9 @@
-//! Integration tests of `transcode`: one binary.
+//! The transcode room against the real FFmpeg.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod absent;
+mod demo;
+mod ladder;
+mod orphan;
+mod support;
+mod thumbnail;
