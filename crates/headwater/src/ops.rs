@@ -48,7 +48,13 @@ impl Ops {
     /// # Errors
     /// When the address is taken or not ours.
     pub async fn bind(address: SocketAddr, readiness: Readiness, metrics: PrometheusHandle) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let named = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("operations listener at {address}: {error}; choose another address with --ops"),
+            )
+        };
+        let listener = TcpListener::bind(address).await.map_err(named)?;
         Ok(Self { listener, state: Arc::new(State { readiness, metrics }) })
     }
 
