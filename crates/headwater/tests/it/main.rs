@@ -3,3 +3,4 @@
 mod binary;
 mod generated;
 mod ops;
+mod serve;
