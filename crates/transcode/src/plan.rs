@@ -44,7 +44,6 @@ pub struct Plan {
     pub(crate) source: Source,
     pub(crate) tool: Option<Tool>,
     pub(crate) encoder: Encoder,
-    pub(crate) cores: usize,
 }
 
 /// A rung that is not made.
@@ -144,7 +143,8 @@ impl Plan {
     }
 }
 
-/// Chooses the renditions of `preset` for `source` on a machine of `cores` cores with the default settings: see [`plan_with`].
+/// Chooses the renditions of `preset` for `source` on a machine that has `cores` cores left, with the default settings: see
+/// [`plan_with`].
 pub fn plan(preset: &Preset, source: &Source, caps: &Capabilities, cores: usize) -> Plan {
     plan_with(&Config::default(), preset, source, caps, cores)
 }
@@ -161,7 +161,6 @@ pub fn plan_with(config: &Config, preset: &Preset, source: &Source, caps: &Capab
         source: source.clone(),
         tool: None,
         encoder: Encoder::X264,
-        cores,
     };
     if let Err(reason) = choose(&mut plan, config, preset, caps, cores) {
         plan.renditions.clear();

@@ -105,7 +105,9 @@ impl Run {
         let renditions = start.active.iter().filter_map(|&index| start.plan.renditions.get(index));
         let paths = listeners.iter().map(|(_, path)| path.clone());
         let outputs: Vec<_> = renditions.zip(paths).collect();
-        let args = command::ladder(start.plan, start.tool, &outputs, start.plan.cores);
+        // Threads by the machine, not by what the plan may take of it: idle ones cost nothing, missing ones delay.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let args = command::ladder(start.plan, start.tool, &outputs, cores);
         let mut child = child::spawn(start.tool, start.config.nice, &args).await?;
 
         let (made_in, made) = mpsc::channel(MADE_MAX);
