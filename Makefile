@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run web build broadcast_tvshow test e2e check check-deny bench fuzz generated clean
 
-# Options for the server, as in: make run ARGS="--http 0.0.0.0:8081"
+# Options for the server or the bench, as in: make run ARGS="--http 0.0.0.0:8081"
 ARGS ?=
 
 help: ## what can be made
@@ -39,7 +39,7 @@ check-deny: ## licences, sources and doubled dependencies alone
 
 bench: ## measure against nginx with its RTMP module, on this machine
 	@scripts/setup.sh bench
-	@scripts/bench.sh
+	@scripts/bench.sh $(ARGS)
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS each (default 60)
 	@scripts/fuzz.sh "$${FUZZ_SECONDS:-60}"

@@ -4,4 +4,4 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 scripts/web.sh build
 step "build for measuring" cargo build --locked --release --package headwater --package benches
-exec cargo run --locked --quiet --release --package benches
+exec cargo run --locked --quiet --release --package benches -- "$@"

@@ -1,5 +1,9 @@
-//! What a type cannot say: texts that are addresses or filters. Checked once everything is merged, so that `headwater config check` tells it
-//! and not the first bind.
+//! What a type cannot say: texts that are addresses, filters or names, and numbers with a range. Checked once everything is merged, so that
+//! `headwater config check` tells it, and not the first bind or the first stream.
+
+use std::ops::RangeInclusive;
+
+use transcode::{Encoder, Preset};
 
 use super::{Problem, Settings, layers::Merged};
 use crate::logging;
@@ -11,12 +15,43 @@ pub(super) fn check(settings: &Settings, merged: &Merged, problems: &mut Vec<Pro
     if let Err(error) = logging::filter(&settings.server.log_level) {
         wrong("server", "log_level", error.to_string(), "for example server.log_level = \"info\"");
     }
+    if let Err(error) = Preset::named(&settings.transcode.preset) {
+        wrong(
+            "transcode",
+            "preset",
+            format!("transcode.preset: {error}"),
+            "for example transcode.preset = \"default\"",
+        );
+    }
+    let encoders = Encoder::ALL.map(Encoder::name);
+    if !encoders.contains(&settings.transcode.encoder.as_str()) {
+        let what = format!("transcode.encoder = {:?} is not an encoder", settings.transcode.encoder);
+        wrong("transcode", "encoder", what, &format!("the encoders are {}", encoders.join(", ")));
+    }
+    for (section, key, value, range) in ranges(settings) {
+        if !range.contains(&value) {
+            let what = format!("{section}.{key} = {value} is out of its range");
+            wrong(section, key, what, &format!("{} to {}", range.start(), range.end()));
+        }
+    }
     for (section, key, address) in addresses(settings) {
         if !is_address(address) {
             let what = format!("{section}.{key} = {address:?} is not an address with a port");
             wrong(section, key, what, "for example \"0.0.0.0:8080\", \"127.0.0.1:0\" or \"[::]:8080\"");
         }
     }
+}
+
+/// The ranges that the settings' texts name.
+fn ranges(settings: &Settings) -> Vec<(&'static str, &'static str, u32, RangeInclusive<u32>)> {
+    let (server, live, transcode) = (&settings.server, &settings.live, &settings.transcode);
+    vec![
+        ("server", "shutdown_grace_ms", server.shutdown_grace_ms, 0..=600_000),
+        ("live", "segment_duration_ms", live.segment_duration_ms, 500..=10_000),
+        ("live", "part_duration_ms", live.part_duration_ms, 100..=1_000),
+        ("live", "gather_ms", live.gather_ms, 0..=50),
+        ("transcode", "nice", transcode.nice, 0..=19),
+    ]
 }
 
 fn addresses(settings: &Settings) -> Vec<(&'static str, &'static str, &str)> {
@@ -53,12 +88,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_or_level_is_told_with_its_place() {
+    fn what_cannot_be_used_is_told_with_its_place() {
         let check = |section: &str, key: &str, text: &str| {
             let error = resolve(&Sources::default().with_set(section, key, text)).expect_err("it is wrong").to_string();
             assert!(error.starts_with(&format!("--set {section}.{key}: {section}.{key}")), "{error}");
         };
         check("edge", "http", "8080");
+        check("live", "rtmp", "rtmp://localhost");
         check("server", "log_level", "loud");
+        check("live", "part_duration_ms", "99");
+        check("transcode", "nice", "20");
+        check("transcode", "preset", "defualt");
+        check("transcode", "encoder", "x264");
     }
 }
