@@ -229,8 +229,13 @@ impl Presentation {
     fn render_timeline(&self, text: &mut String, state: &TrackState, run: &[&Segment]) {
         let mut entry: Option<(i64, i64, u64)> = None;
         let mut expected = None;
-        for segment in run {
-            let ticks = if segment.closed { segment.ticks } else { self.predicted_ticks(state, segment) }.max(1);
+        for (n, segment) in run.iter().enumerate() {
+            let ticks = match run.get(n + 1) {
+                Some(next) => ticks_until(segment, next),
+                None if segment.closed => segment.ticks,
+                None => self.predicted_ticks(state, segment),
+            }
+            .max(1);
             match &mut entry {
                 Some((_, same, repeat)) if *same == ticks && expected == Some(segment.start_pts) => *repeat += 1,
                 _ => {
@@ -309,6 +314,14 @@ impl Period {
         self.last_msn = cell.msn;
         self.independent &= cell.independent;
     }
+}
+
+/// A segment lasts until the next one, unless there is a hole: decoding times, by which it was measured, are not presentation
+/// times where a segment was cut between B-frames.
+fn ticks_until(segment: &Segment, next: &Segment) -> i64 {
+    let ticks = next.start_pts - segment.start_pts;
+    let hole = i64::from(segment.timescale.get()) / 2;
+    if ticks > 0 && ticks - segment.ticks < hole { ticks } else { segment.ticks }
 }
 
 fn put_entry(text: &mut String, entry: Option<(i64, i64, u64)>) {

@@ -53,8 +53,9 @@ impl Presentation {
             let (default, channels) = (if n == 0 { "YES" } else { "NO" }, channels(state));
             let _ = writeln!(
                 text,
-                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"{}\",DEFAULT={default},AUTOSELECT=YES,CHANNELS=\"{channels}\",URI=\"{}/index.m3u8\"",
-                state.name, state.name
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Audio {}\",DEFAULT={default},AUTOSELECT=YES,CHANNELS=\"{channels}\",URI=\"{}/index.m3u8\"",
+                n + 1,
+                state.name
             );
         }
         let variants = self.listed_tracks().filter(|state| state.role != Role::Audio);

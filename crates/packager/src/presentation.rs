@@ -24,8 +24,11 @@ pub const JUMP_BACK_MS: i64 = 1_000;
 const LEAD_MAX_MS: i64 = 1_000;
 /// Samples of one track that wait for the leader.
 const WAITING_SAMPLES_MAX: usize = 2_048;
-/// EXTINF, rounded, may not exceed the target duration; this much over it still rounds down for picture and sound, in milliseconds.
-const TARGET_SLACK_MS: i64 = 450;
+/// EXTINF, rounded, may not exceed the target duration; this much over it still rounds down, lost sound
+/// packets included, in milliseconds.
+const TARGET_SLACK_MS: i64 = 350;
+/// What is left of a hole becomes a segment of its own from this length on, in milliseconds.
+const HOLE_CELL_MIN_MS: i64 = 500;
 /// A track this far behind the leader is not coming: its cells become gaps, in milliseconds.
 const GAP_PATIENCE_MS: i64 = 6_000;
 /// Segments kept whatever their age: a playlist that is live holds three target durations.
@@ -192,6 +195,13 @@ impl Presentation {
     }
 
     fn set_known_track(&mut self, i: usize, role: Role, track: Track) {
+        let changed = self.tracks.get(i).is_some_and(|state| *state.track() != track);
+        if changed && self.leader.anchored {
+            // What waits was made with the old configuration.
+            while let Some(sample) = self.next_released(i, true) {
+                self.deliver_follower(i, sample);
+            }
+        }
         let Some(state) = self.tracks.get_mut(i) else { return };
         state.role = role;
         let joined = std::mem::replace(&mut state.active, true);
@@ -202,7 +212,6 @@ impl Presentation {
                 state.forget_part_target();
             }
         }
-        let changed = *state.track() != track;
         let on_air = self.leader.anchored && !state.segments.is_empty();
         if changed && on_air {
             state.flush();
@@ -335,13 +344,14 @@ impl Presentation {
             self.counters.dropped.before_discontinuity += 1;
             return;
         }
+        let media_end = state.media_end().unwrap_or(0);
         let sample = state.clock.place(sample);
         if sample.sync && state.kind() == TrackKind::Video {
             self.keyframe = Some((state.track().clone(), sample.clone()));
         }
         let pts = state.to_90k(sample.pts());
         let earliest = pts.min(state.to_90k(sample.dts));
-        self.decide_boundary(i, pts, sample.sync);
+        self.decide_boundary(i, pts, media_end, sample.sync);
         self.deliver(i, sample);
         self.leader.frontier = self.leader.frontier.max(earliest);
         self.release_waiting(false);
@@ -369,41 +379,88 @@ impl Presentation {
         self.leader.frontier = start.min(self.tracks[i].to_90k(sample.dts) + shift);
     }
 
-    fn decide_boundary(&mut self, i: usize, pts: i64, sync: bool) {
+    fn decide_boundary(&mut self, i: usize, pts: i64, media_end: i64, sync: bool) {
         let state = &self.tracks[i];
         let frame = state.to_90k(state.clock.frame());
         if sync {
             self.leader.gop = self.leader.last_sync.replace(pts).map_or(0, |last| pts - last);
         }
+        if self.cut_across_hole(pts, media_end, sync) {
+            return;
+        }
         let Some(elapsed) = self.grid.open().map(|cell| pts - cell.start) else {
             return self.begin_cell(pts, true, sync);
         };
         let target = i64::from(self.config.segment_target_ms) * 90;
-        if sync && self.leader.breaks {
-            self.begin_cell(pts, true, true);
-        } else if sync && elapsed >= target - frame / 2 || sync && self.next_gop_overflows(elapsed, target) {
-            self.begin_cell(pts, false, true);
+        self.raise_target(elapsed);
+        let long_enough = elapsed >= target - frame / 2 || self.next_gop_overflows(elapsed, target);
+        if sync && (self.leader.breaks || long_enough) {
+            self.begin_cell(pts, self.leader.breaks, true);
         } else if elapsed + frame > self.cell_max() {
             self.counters.forced_cuts += u64::from(!sync);
             self.begin_cell(pts, false, sync);
-        } else if self.target_may_rise() {
-            let seconds = (elapsed + frame - TARGET_SLACK_MS * 90).div_euclid(90_000) + 1;
-            if seconds > self.target_s {
-                self.target_s = seconds;
-                self.bump();
-            }
         }
+    }
+
+    /// A first segment of `elapsed` 90 kHz ticks raises the target duration.
+    fn raise_target(&mut self, elapsed: i64) {
+        if self.target_may_rise() && elapsed > self.target_max() {
+            self.target_s = (elapsed - TARGET_SLACK_MS * 90).div_euclid(90_000) + 1;
+            self.bump();
+        }
+    }
+
+    /// Longest cell that the target duration allows, in 90 kHz ticks.
+    fn target_max(&self) -> i64 {
+        (self.target_s * 1_000 + TARGET_SLACK_MS) * 90
+    }
+
+    /// The sound goes on alone: it cuts where the leader would have to.
+    fn cut_without_leader(&mut self, pts: i64, packet: i64, media_end: i64) {
+        if self.cut_across_hole(pts, media_end, false) {
+            return;
+        }
+        if self.grid.open().is_some_and(|cell| pts - cell.start + packet > self.cell_max()) {
+            self.counters.forced_cuts += 1;
+            self.begin_cell(pts, false, false);
+        }
+    }
+
+    /// Cells over a hole in the source between `media_end` and `pts`, so that none exceeds the target duration; tracks without
+    /// samples in one have a gap. True when there was such a hole.
+    fn cut_across_hole(&mut self, pts: i64, media_end: i64, sync: bool) -> bool {
+        // Even the first segment, which may be as long as its group of pictures, is not made longer by silence.
+        let silent = pts - media_end > HOLE_CELL_MIN_MS * 90;
+        let length_max = if silent { self.cell_max().min(self.target_max()) } else { self.cell_max() };
+        let Some(start) = self.grid.open().map(|cell| cell.start).filter(|start| pts - start > length_max) else {
+            return false;
+        };
+        self.counters.forced_cuts += 1;
+        if media_end > start {
+            self.raise_target(media_end.min(start + length_max) - start);
+            self.begin_cell(media_end.min(start + length_max), false, false);
+        }
+        let open_start = |grid: &Grid| grid.open().map_or(pts, |cell| cell.start);
+        while pts - open_start(&self.grid) > self.cell_max() {
+            let length = (self.target_s * 90_000).min(self.cell_max());
+            self.begin_cell(open_start(&self.grid) + length, false, false);
+        }
+        if pts - open_start(&self.grid) > HOLE_CELL_MIN_MS * 90 || sync && self.leader.breaks {
+            self.begin_cell(pts, self.leader.breaks && sync, sync);
+        }
+        true
     }
 
     /// The target duration is frozen once a segment is closed (RFC 8216bis 4.4.3.1).
     fn target_may_rise(&self) -> bool {
-        self.grid.last().is_none_or(|cell| cell.msn == 0)
+        let closed = |state: &TrackState| state.segments.front().is_some_and(|segment| segment.closed);
+        self.grid.last().is_none_or(|cell| cell.msn == 0) && !self.tracks.iter().any(closed)
     }
 
     /// Longest cell, in 90 kHz ticks.
     fn cell_max(&self) -> i64 {
         let gop_max = i64::from(self.config.gop_max_ms) * 90;
-        if self.target_may_rise() { gop_max } else { gop_max.min((self.target_s * 1_000 + TARGET_SLACK_MS) * 90) }
+        if self.target_may_rise() { gop_max } else { gop_max.min(self.target_max()) }
     }
 
     /// Whether another group of pictures like the last would be too much for the cell, which is half full at least.
@@ -477,18 +534,17 @@ impl Presentation {
     fn deliver_follower(&mut self, i: usize, sample: Sample) {
         let state = &mut self.tracks[i];
         let pts = state.to_90k(sample.pts().saturating_add(state.clock.shift()));
-        let Some(start) = self.grid.last().map(|cell| cell.start) else { return };
         let far = |from: i64| from.abs_diff(pts) > JUMP_FORWARD_MS.unsigned_abs() * 90;
-        let own = state.clock.last_dts().map(|dts| state.to_90k(dts));
-        if far(self.leader.frontier) && own.is_none_or(far) {
+        let media_end = state.media_end();
+        if far(self.leader.frontier) && media_end.is_none_or(far) {
             self.counters.dropped.off_timeline += 1;
             return;
         }
         let sample = state.clock.place(sample);
         // The leader stands still: the sound goes on and cuts for it.
-        if state.role == Role::Audio && pts > self.leader.frontier && pts - start > self.cell_max() {
-            self.counters.forced_cuts += 1;
-            self.begin_cell(pts, false, false);
+        if state.role == Role::Audio && pts > self.leader.frontier {
+            let packet = state.to_90k(state.clock.frame());
+            self.cut_without_leader(pts, packet, media_end.unwrap_or(0));
         }
         self.deliver(i, sample);
     }

@@ -11,6 +11,8 @@ use media::{Sample, Track};
 const FRAME_RATE: std::ops::RangeInclusive<f64> = 0.2..=480.0;
 /// Frames measured before a measurement is worth more than a header that contradicts it.
 const FRAMES_MEASURED_MIN: i64 = 8;
+/// A step of more frames than this is a hole, and tells nothing of the frame rate.
+const HOLE_FRAMES: i64 = 8;
 /// A sound packet lasts until the next one while that is at most this many packets later; a longer silence is a hole.
 const PACKET_STRETCH_MAX: i64 = 3;
 /// Assumed when neither header nor measurement tells, in frames per second.
@@ -28,7 +30,8 @@ pub(crate) struct SampleClock {
     /// Ticks of a frame as the codec header tells.
     frame_told: Option<i64>,
     last_dts: Option<i64>,
-    first_dts: i64,
+    /// Ticks and number of the steps between samples, holes left out.
+    span: i64,
     steps: i64,
 }
 
@@ -41,7 +44,7 @@ impl SampleClock {
             packet: None,
             frame_told: None,
             last_dts: None,
-            first_dts: 0,
+            span: 0,
             steps: 0,
         };
         clock.configure(track);
@@ -67,7 +70,7 @@ impl SampleClock {
         self.shift_90k = shift_90k;
         self.shift = rescale_nearest(shift_90k, Timescale::VIDEO, self.timescale);
         self.last_dts = None;
-        self.steps = 0;
+        (self.span, self.steps) = (0, 0);
     }
 
     /// Presentation time minus source time, in ticks.
@@ -85,15 +88,21 @@ impl SampleClock {
         let pts = sample.pts().saturating_add(self.shift);
         let raw = sample.dts.saturating_add(self.shift);
         let dts = self.last_dts.map_or(raw, |last| self.regular(raw, last)).max(0);
-        match self.last_dts {
-            Some(_) => self.steps += 1,
-            None => (self.first_dts, self.steps) = (dts, 0),
-        }
+        self.measure(dts);
         self.last_dts = Some(dts);
         sample.dts = dts;
         sample.cts_offset =
             if self.packet.is_some() { 0 } else { i32::try_from(pts - dts).unwrap_or(sample.cts_offset) };
         sample
+    }
+
+    fn measure(&mut self, dts: i64) {
+        let Some(step) = self.last_dts.map(|last| dts - last) else { return };
+        let is_hole = self.steps > 1 && step > HOLE_FRAMES * self.span / self.steps;
+        if !is_hole {
+            self.span += step;
+            self.steps += 1;
+        }
     }
 
     /// Sound runs on its packet clock unless the stamp disagrees by more than half a packet; nothing ever runs backwards.
@@ -127,9 +136,8 @@ impl SampleClock {
     }
 
     fn measured(&self) -> Option<i64> {
-        let span = self.last_dts? - self.first_dts;
         let enough = self.steps >= if self.frame_told.is_some() { FRAMES_MEASURED_MIN } else { 1 };
-        enough.then(|| (span + self.steps / 2) / self.steps)
+        enough.then(|| (self.span + self.steps / 2) / self.steps)
     }
 
     /// Frames per second: the header's, unless the stamps contradict it; `None` for sound or before the second frame.
@@ -141,7 +149,7 @@ impl SampleClock {
         let told = self.frame_told.filter(|&told| self.measured().is_none_or(|measured| !contradicts(told, measured)));
         Some(match told {
             Some(told) => usual_rate(ticks / told as f64),
-            None => usual_rate(ticks * self.steps as f64 / (self.last_dts? - self.first_dts).max(1) as f64),
+            None => usual_rate(ticks * self.steps as f64 / self.span.max(1) as f64),
         })
     }
 }

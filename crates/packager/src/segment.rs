@@ -15,8 +15,6 @@ pub(crate) struct Part {
     pub(crate) header: Bytes,
     pub(crate) samples: Vec<Sample>,
     pub(crate) bytes: u64,
-    /// Contains a sync sample (RFC 8216bis 4.4.4.9 INDEPENDENT).
-    pub(crate) independent: bool,
 }
 
 impl Part {
@@ -69,10 +67,6 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn is_gap(&self) -> bool {
         self.storage == Storage::Gap
-    }
-
-    pub(crate) fn start_90k(&self) -> i64 {
-        rescale(self.start_pts, self.timescale, Timescale::VIDEO)
     }
 
     pub(crate) fn end_90k(&self) -> i64 {

@@ -178,6 +178,11 @@ impl TrackState {
         Some((segment.msn, segment.next_part().checked_sub(1)))
     }
 
+    /// Presentation time at which the newest sample, published or not, probably ends, in 90 kHz ticks.
+    pub(crate) fn media_end(&self) -> Option<i64> {
+        Some(self.to_90k(self.clock.last_dts()? + self.clock.frame()))
+    }
+
     /// Whether anything of the track can be listed.
     pub(crate) fn has_media(&self) -> bool {
         self.segments.iter().any(|segment| segment.bytes > 0)
@@ -197,7 +202,7 @@ impl TrackState {
             Some(cell) => {
                 taken.published = true;
                 taken.misaligned = cell.independent && self.kind() == TrackKind::Video && !sample.sync;
-                self.finish_held(sample.dts);
+                self.finish_held(self.end_of_open(&sample, grid));
                 self.close();
                 self.fill_gaps_to(cell.msn, grid);
                 self.gate = Gate::Open;
@@ -206,6 +211,16 @@ impl TrackState {
             }
         }
         Ok(taken)
+    }
+
+    /// Where the open segment ends when `sample` begins another: there, or with its cell when samples in between are missing.
+    fn end_of_open(&self, sample: &Sample, grid: &Grid) -> i64 {
+        let end = self.open_segment().and_then(|open| grid.get(open.msn)?.end);
+        let latest = end.map(|end| {
+            let tenth = i64::from(self.timescale().get()) / 10;
+            rescale(end, Timescale::VIDEO, self.timescale()) + self.clock.frame().min(tenth)
+        });
+        latest.map_or(sample.dts, |latest| sample.dts.min(latest))
     }
 
     /// The cell that `sample` begins, or `None` when it continues the open segment.
@@ -265,7 +280,7 @@ impl TrackState {
     /// The held sample lasts until `next_dts`; it joins the open part, or begins a new one when it does not fit.
     fn finish_held(&mut self, next_dts: i64) {
         let Some(mut held) = self.held.take() else { return };
-        let step = next_dts - held.dts;
+        let step = (next_dts - held.dts).max(1);
         let duration = self.clock.duration(step);
         held.duration = u32::try_from(duration).unwrap_or(u32::MAX);
         let over = self.part_target_ticks().is_some_and(|target| self.open_ticks() + duration > target);
@@ -330,6 +345,7 @@ impl TrackState {
         });
         let payload_bytes: usize = samples.iter().map(|sample| sample.payload.len()).sum();
         let bytes = (header.len() + payload_bytes) as u64;
+        // RFC 8216bis 4.4.4.9: it contains an independent frame, not necessarily at its beginning.
         let independent = samples.iter().any(|sample| sample.sync);
         let target = self.part_target_us.map_or(i64::MAX, |us| rescale(us, Timescale::hz(1_000_000), timescale));
         let seconds = Seconds(ticks.min(target), timescale);
@@ -338,7 +354,7 @@ impl TrackState {
         let _ = writeln!(segment.part_lines, "#EXT-X-PART:DURATION={seconds},URI=\"{msn}.{index}.m4s\"{mark}");
         segment.ticks = first.dts + ticks - self.segment_start_dts;
         segment.bytes += bytes;
-        segment.parts.push(Part { header, samples, bytes, independent });
+        segment.parts.push(Part { header, samples, bytes });
     }
 
     /// Ends the open part and segment, the held sample included.

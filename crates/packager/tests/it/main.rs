@@ -1,5 +1,7 @@
 //! Integration tests of `packager`: one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod golden;
 mod lint;
 mod random;

@@ -263,12 +263,17 @@ fn a_new_codec_is_a_new_initialization_segment_behind_a_discontinuity() {
     run.play(&specs, 6_500, 13_000);
     specs[1].track = aac(48_000);
     run.set(&specs[1]);
+    run.play(&specs, 13_000, 16_000);
+    assert!(!run.playlist("a0").contains("init-1.mp4"), "an equal codec is no change");
+    specs[1].track = aac(44_100);
+    run.set(&specs[1]);
+    run.play(&specs, 16_000, 20_000);
     run.finish();
     let v0 = run.playlist("v0");
-    assert_eq!(v0.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{v0}");
+    assert_eq!(v0.matches("#EXT-X-DISCONTINUITY\n").count(), 2, "{v0}");
     assert!(v0.contains("init-0.mp4") && v0.contains("init-1.mp4"), "{v0}");
-    assert_eq!(run.playlist("a0").matches("#EXT-X-DISCONTINUITY\n").count(), 1);
-    assert!(!run.playlist("a0").contains("init-1.mp4"), "an equal codec is no change");
+    assert_eq!(run.playlist("a0").matches("#EXT-X-DISCONTINUITY\n").count(), 2);
+    assert!(run.playlist("a0").contains("init-1.mp4"));
     assert!(matches!(run.presentation.init(&name("v0"), 1), Lookup::Found(_)));
     assert_eq!(run.presentation.init(&name("v0"), 2), Lookup::Gone);
     assert!(text(&run.presentation.multivariant_playlist().unwrap()).contains("RESOLUTION=1920x1080"));
@@ -298,6 +303,7 @@ fn lost_frames_and_lost_sound_leave_the_tracks_together() {
     let specs = [video((30, 1), 30), audio(48_000)];
     let mut run = Run::new(Config::default());
     run.linter.short_parts = true;
+    run.linter.tolerance_ms = 2_500;
     run.begin(&specs);
     for (at, track, sample) in arrivals(&specs, 20_000) {
         let lost = match track.as_str() {
@@ -333,11 +339,33 @@ fn pictures_that_stop_do_not_stop_the_sound() {
     let specs = [video((30, 1), 60), audio(48_000)];
     let mut run = Run::new(Config::default());
     run.linter.short_parts = true;
+    run.linter.tolerance_ms = 2_500;
     run.begin(&specs);
     run.play(&specs, 0, 5_000);
     run.play(&specs[1..], 5_000, 14_000);
     let a0 = parse(&run.playlist("a0"));
     assert!(a0.segments.len() >= 6, "{}", run.playlist("a0"));
+    run.play(&specs, 14_000, 22_000);
+    run.finish();
+    let v0 = parse(&run.playlist("v0"));
+    assert!(v0.segments.iter().filter(|segment| segment.gap).count() >= 3, "{}", run.playlist("v0"));
+    assert_eq!(run.playlist("a0").matches("#EXT-X-GAP\n").count(), 0);
+}
+
+#[test]
+fn a_frozen_source_leaves_gaps_and_no_segment_over_the_target() {
+    let specs = [video((30, 1), 60), audio(48_000), rendition((30, 1), 60, 200)];
+    let mut run = Run::new(Config::default());
+    run.linter.short_parts = true;
+    run.linter.tolerance_ms = 2_500;
+    run.begin(&specs);
+    run.play(&specs, 0, 5_100);
+    run.now = run.now.plus_ms(9_000);
+    run.play(&specs, 14_100, 22_000);
+    run.finish();
+    assert_eq!(run.presentation.stats().discontinuities, 0);
+    let v0 = parse(&run.playlist("v0"));
+    assert!(v0.segments.iter().filter(|segment| segment.gap).count() >= 2, "{}", run.playlist("v0"));
 }
 
 #[test]
@@ -409,7 +437,7 @@ fn transport_streams_on_request() {
     let playlist = text(&run.presentation.ts_media_playlist(&name("v0")).found().unwrap());
     assert!(playlist.contains("\n0.ts\n") && playlist.contains("\n3.ts\n") && !playlist.contains("4.ts"), "{playlist}");
     let bytes = body(&run.presentation.ts_segment(&name("v0"), 1).found().unwrap());
-    assert!(bytes.len() % 188 == 0 && bytes.chunks(188).all(|packet| packet[0] == 0x47));
+    assert!(bytes.len().is_multiple_of(188) && bytes.chunks(188).all(|packet| packet[0] == 0x47));
     let (first, again) = (run.presentation.ts_segment(&name("v0"), 1), run.presentation.ts_segment(&name("v0"), 1));
     let pointer = |plan: Lookup<packager::BodyPlan>| match plan.found().unwrap().pieces.remove(0) {
         packager::Piece::Shared(bytes) => bytes.as_ptr(),
