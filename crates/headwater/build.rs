@@ -1,5 +1,5 @@
-//! Embeds the built web app: a table of `web/dist` with content type, entity tag and bytes. Without a built app the table is empty, and the
-//! binary serves a page that says how to build it.
+//! Embeds the built web app: a table of `web/dist` with content type, entity tag and bytes. Without a built app the
+//! table is empty, and the binary serves a page that says how to build it.
 
 use std::{
     env, fs,

@@ -1,4 +1,5 @@
-//! Repository tasks: `cargo xtask tidy` keeps what a machine can keep, `cargo xtask generate` writes the generated files.
+//! Repository tasks: `cargo xtask tidy` keeps what a machine can keep, `cargo xtask generate` writes the generated
+//! files.
 
 mod generated;
 mod tidy;

@@ -36,7 +36,8 @@ pub fn text(addresses: &Addresses, demo: bool) -> String {
     text
 }
 
-/// `host:port` as a person on this machine types it: localhost for an address of every interface, no port when it is the scheme's own.
+/// `host:port` as a person on this machine types it: localhost for an address of every interface, no port when it is
+/// the scheme's own.
 pub fn authority(address: SocketAddr, default_port: u16) -> String {
     let host = match address.ip() {
         ip if ip.is_unspecified() => "localhost".to_owned(),

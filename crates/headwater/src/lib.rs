@@ -1,7 +1,7 @@
 //! One binary: reads the settings, assembles the rooms of the house, and answers the operator.
 //!
-//! It deliberately knows no media and no protocol: it reads environment, arguments and files, which no other room does, and
-//! hands each room its section. Start from [`Settings`] and [`run`].
+//! It deliberately knows no media and no protocol: it reads environment, arguments and files, which no other room
+//! does, and hands each room its section. Start from [`Settings`] and [`run`].
 //!
 //! ```
 //! use headwater::settings::{Sources, resolve};

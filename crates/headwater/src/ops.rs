@@ -1,4 +1,5 @@
-//! The operations listener: `/metrics`, `/healthz`, `/readyz`, `/version`. Plain HTTP/1.1 without a login, on loopback by default.
+//! The operations listener: `/metrics`, `/healthz`, `/readyz`, `/version`. Plain HTTP/1.1 without a login, on
+//! loopback by default.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,7 +25,8 @@ const CONNECTIONS_MAX: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection lives no longer than this, whatever its peer does.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
-/// A request's header is no larger: enough for any browser's cookies on a shared host name (hyper's own minimum is 8 KiB).
+/// A request's header is no larger: enough for any browser's cookies on a shared host name (hyper's own minimum is 8
+/// KiB).
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

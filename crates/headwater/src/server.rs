@@ -9,14 +9,15 @@ base::section! {
     pub struct Config in "server" {
         /// Folder for everything the platform keeps on disk. Created when missing.
         data_dir: PathBuf = "\"data\"",
-        /// Address of the operations listener (`/metrics`, `/healthz`, `/readyz`, `/version`). It has no login: keep it on loopback or
-        /// a private network. Port 0 takes a free port.
+        /// Address of the operations listener (`/metrics`, `/healthz`, `/readyz`, `/version`). It has no login: keep
+        /// it on loopback or a private network. Port 0 takes a free port.
         ops: SocketAddr = "\"127.0.0.1:9998\"",
         /// What is logged: `error`, `warn`, `info`, `debug` or `trace`, also per crate, as in `info,live=debug`.
         log_level: String = "\"info\"",
         /// How a log line looks: `text` for people, `json` for machines, one object per line.
         log_format: LogFormat = "\"text\"",
-        /// How long a stop waits for viewers and encoders to finish, in milliseconds (0 to 600,000). A second signal ends at once.
+        /// How long a stop waits for viewers and encoders to finish, in milliseconds (0 to 600,000). A second signal
+        /// ends at once.
         shutdown_grace_ms: u32 = "10000",
     }
 }

@@ -13,8 +13,8 @@ const HASHED: &str = "assets/";
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// The page and everything without a hash: kept, and asked about each time.
 const ASK_EACH_TIME: &str = "no-cache";
-/// Nothing from another host, no frames of others, no plug-ins. hls.js plays through a `blob:` and runs its worker from one; media-chrome's
-/// elements carry style elements in their shadow trees, hence inline styles.
+/// Nothing from another host, no frames of others, no plug-ins. hls.js plays through a `blob:` and runs its worker
+/// from one; media-chrome's elements carry style elements in their shadow trees, hence inline styles.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; worker-src 'self' blob:; media-src 'self' blob:; \
      img-src 'self' data: blob:; font-src 'self' data:; style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'self'";

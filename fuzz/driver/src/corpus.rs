@@ -1,11 +1,13 @@
-//! Where mutation starts from: the committed seeds of a target, what coverage-guided runs have left, and a few shapes of our own.
+//! Where mutation starts from: the committed seeds of a target, what coverage-guided runs have left, and a few shapes
+//! of our own.
 
 use std::{fs, path::Path};
 
 /// Seeds are cut to this: a mutation of a longer one seldom reaches anything new.
 const SEED_BYTES_MAX: usize = 64 * 1024;
 
-/// The seeds of a target: `fuzz/seeds/NAME/*` (committed) and `fuzz/corpus/NAME/*` (left by `cargo fuzz`), sorted by name.
+/// The seeds of a target: `fuzz/seeds/NAME/*` (committed) and `fuzz/corpus/NAME/*` (left by `cargo fuzz`), sorted by
+/// name.
 pub(crate) fn seeds(fuzz: &Path, name: &str) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     for folder in ["seeds", "corpus"] {

@@ -1,8 +1,8 @@
 //! Runs every fuzz target with seeded mutations, on the stable toolchain.
 //!
-//! The targets are written for libFuzzer (`fuzz_target!(|data: &[u8]| …)`), and `cargo fuzz` runs them guided by coverage. This program links
-//! the same files as functions: quick to build, the same inputs for the same seed, brief enough for every run of the tests. It knows nothing of
-//! what the targets parse. Start from `run`.
+//! The targets are written for libFuzzer (`fuzz_target!(|data: &[u8]| …)`), and `cargo fuzz` runs them guided by
+//! coverage. This program links the same files as functions: quick to build, the same inputs for the same seed, brief
+//! enough for every run of the tests. It knows nothing of what the targets parse. Start from `run`.
 
 extern crate self as libfuzzer_sys;
 

@@ -1,4 +1,5 @@
-//! Notices an input that takes too long, or fills the memory, and ends the run with that input kept: neither can be caught from within.
+//! Notices an input that takes too long, or fills the memory, and ends the run with that input kept: neither can be
+//! caught from within.
 
 use std::{
     fs,

@@ -18,8 +18,8 @@ const OPEN_FILES_WANTED: u64 = 20_000;
 const FREE_BYTES_WANTED: u64 = 2_250_000_000;
 /// A clock before 2026-01-01 was never set: this program is younger.
 const CLOCK_MIN_S: u64 = 1_767_225_600;
-/// Pixels per second that one core encodes with x264 `veryfast`, with decoding and scaling, on a small server. Measured on one core of a
-/// 2-core cloud machine: 100 million with a simple picture; rich pictures cost more.
+/// Pixels per second that one core encodes with x264 `veryfast`, with decoding and scaling, on a small server.
+/// Measured on one core of a 2-core cloud machine: 100 million with a simple picture; rich pictures cost more.
 const PIXELS_PER_CORE_SECOND: u64 = 60_000_000;
 /// Rungs of the default ladder for the estimate, largest first: name, pixels per second.
 const RUNGS: &[(&str, u64)] = &[

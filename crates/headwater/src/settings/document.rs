@@ -23,7 +23,8 @@ pub(super) struct Malformed {
     pub(super) message: String,
 }
 
-/// Reads a configuration text into its settings, in the order of the text. Also returns each section's own line, for sections without settings.
+/// Reads a configuration text into its settings, in the order of the text. Also returns each section's own line, for
+/// sections without settings.
 pub(super) fn read(text: &str) -> Result<(Vec<Entry>, BTreeMap<String, usize>), Malformed> {
     let malformed = |error: toml::de::Error| Malformed {
         line: line_of(text, error.span().map_or(0, |span| span.start)),

@@ -276,8 +276,8 @@ fn add_flags(sources: &Sources, merged: &mut Merged, problems: &mut Vec<Problem>
     }
 }
 
-/// The value of a text from environment or arguments, where people do not write TOML's quotes: as the default is of one kind, so is the
-/// text. A list of texts may be written with commas.
+/// The value of a text from environment or arguments, where people do not write TOML's quotes: as the default is of
+/// one kind, so is the text. A list of texts may be written with commas.
 fn from_text(field: &Field, text: &str) -> Value {
     let as_toml = |text: &str| toml::from_str::<toml::Table>(&format!("value = {text}")).ok()?.remove("value");
     match as_toml(field.default) {

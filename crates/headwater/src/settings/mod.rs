@@ -1,7 +1,7 @@
 //! Every room's settings, read once: defaults < `headwater.toml` < `HEADWATER_<SECTION>_<KEY>` < flags.
 //!
-//! A room declares its section with `base::section!` and gets one line in the list below. Reference page, defaults file, flags and
-//! environment names follow from the declaration.
+//! A room declares its section with `base::section!` and gets one line in the list below. Reference page, defaults
+//! file, flags and environment names follow from the declaration.
 
 mod document;
 mod layers;
@@ -84,7 +84,8 @@ pub fn env_name(section: &str, key: &str) -> String {
     format!("{ENV_PREFIX}{}_{}", section.to_ascii_uppercase(), key.to_ascii_uppercase())
 }
 
-/// Whether a setting's value is never shown: its type or its name speaks of a key, token, password or secret. Showing too little is no harm.
+/// Whether a setting's value is never shown: its type or its name speaks of a key, token, password or secret. Showing
+/// too little is no harm.
 pub fn is_secret(field: &Field) -> bool {
     let names = format!("{} {}", field.kind, field.key).to_ascii_lowercase();
     ["secret", "key", "token", "password"].iter().any(|word| names.contains(word))

@@ -1,7 +1,7 @@
 //! "Did you mean …?"
 
-/// The candidate nearest to `word`, when one is near enough to be what was meant: at most a third of the word is different, and two
-/// letters of a short one.
+/// The candidate nearest to `word`, when one is near enough to be what was meant: at most a third of the word is
+/// different, and two letters of a short one.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).max(2);
     candidates

@@ -1,5 +1,5 @@
-//! What a type cannot say: texts that are addresses, filters or names, and numbers with a range. Checked once everything is merged, so that
-//! `headwater config check` tells it, and not the first bind or the first stream.
+//! What a type cannot say: texts that are addresses, filters or names, and numbers with a range. Checked once
+//! everything is merged, so that `headwater config check` tells it, and not the first bind or the first stream.
 
 use std::ops::RangeInclusive;
 
