@@ -35,6 +35,8 @@ use crate::{
 const MADE_MAX: usize = 64;
 /// Bytes read from an output at once: more than a keyframe of an ordinary rendition.
 const READ_BYTES: usize = 64 * 1024;
+/// What FFmpeg says at every start because its analysis is kept short: no diagnosis.
+const EXPECTED_WARNING: &str = "not enough frames to estimate rate; consider increasing probesize";
 /// Wait for a killed child to be gone, in milliseconds. The kernel needs microseconds, or a working disk.
 const KILL_MS_MAX: u64 = 2_000;
 
@@ -137,7 +139,9 @@ impl Run {
             let diagnosis = diagnosis.clone();
             tasks.spawn(read_lines(stderr, move |line| {
                 tracing::debug!(line, "FFmpeg");
-                lock(&diagnosis).last_words.line(line);
+                if !line.ends_with(EXPECTED_WARNING) {
+                    lock(&diagnosis).last_words.line(line);
+                }
             }));
         }
         Ok(Self { child, tasks, made, timeline, diagnosis, fed, exit: None, _sockets: sockets })
