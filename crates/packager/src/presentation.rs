@@ -137,7 +137,7 @@ impl Presentation {
         if self.publishing {
             self.end_epoch(now);
         }
-        if self.now.is_none() {
+        if self.counters.epochs == 0 {
             self.origin = now.plus_ms(-ORIGIN_LEAD_MS);
         }
         self.advance(now);

@@ -176,6 +176,20 @@ fn the_first_playlist_plays_after_one_part() {
 }
 
 #[test]
+fn time_zero_is_the_first_epoch_and_not_the_first_look_at_the_clock() {
+    let specs = [video((30, 1), 60)];
+    let mut run = Run::new(Config::default());
+    run.presentation.expire(BEGIN.plus_ms(-60_000));
+    run.begin(&specs);
+    run.play(&specs, 0, 3_000);
+    let mpd = text(&run.presentation.mpd(run.now).unwrap());
+    assert!(
+        mpd.contains("availabilityStartTime=\"2026-11-20T08:59:50.000Z\"") && mpd.contains("start=\"PT10."),
+        "{mpd}"
+    );
+}
+
+#[test]
 fn a_long_first_gop_raises_the_target_once() {
     let specs = [video((30, 1), 240), audio(48_000)];
     let run = check(&specs, 30_000);
