@@ -13,6 +13,7 @@
     stalledMs: 0,
     latencies: [],
     frames: 0,
+    trace: [],
   };
   window.watched = state;
 
@@ -36,8 +37,24 @@
     return behind * UNIT_MS;
   }
 
-  window.watch = (video, withClock) => {
-    const begun = performance.now();
+  /** What is under way each second: seconds since navigation, glass to glass, media ahead of the picture, speed, the player's own figures. */
+  function trace(video) {
+    const { buffered, currentTime, playbackRate } = video;
+    const end = buffered.length ? buffered.end(buffered.length - 1) : currentTime;
+    const { player } = window;
+    state.trace.push({
+      at: Math.round(performance.now() / 100) / 10,
+      latencyMs: state.latencies.at(-1) ?? null,
+      aheadMs: Math.round((end - currentTime) * 1000),
+      rate: playbackRate,
+      own: player?.latency ?? player?.getStats?.().liveLatency ?? player?.getCurrentLiveLatency?.(),
+      target: player?.targetLatency ?? player?.getTargetLiveDelay?.(),
+      stalls: state.stalls,
+    });
+  }
+
+  window.watch = (video, withClock, withTrace) => {
+    if (withTrace) setInterval(() => trace(video), 1000);
     const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
     let stalledAt = null;
     video.addEventListener('waiting', () => {
@@ -52,7 +69,8 @@
     const frame = () => {
       state.frames += 1;
       if (state.startupMs === null) {
-        state.startupMs = performance.now() - begun;
+        // Since navigation.
+        state.startupMs = performance.now();
         state.startTime = video.currentTime;
         state.startAt = performance.now();
       }
@@ -68,6 +86,7 @@
     const sorted = [...state.latencies].sort((a, b) => a - b);
     const at = (share) => (sorted.length ? sorted[Math.round((sorted.length - 1) * share)] : null);
     return {
+      trace: state.trace.length ? state.trace : undefined,
       startupMs: Math.round(state.startupMs),
       stalls: state.stalls,
       stalledMs: Math.round(state.stalledMs),

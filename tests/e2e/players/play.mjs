@@ -2,10 +2,13 @@
 //
 //   node play.mjs --engine hlsjs|shaka-hls|shaka-dash|dashjs|app --base http://127.0.0.1:8080 --stream encoder/colorbar
 //                 [--seconds 20] [--clock] [--screenshot FILE] [--width 1280 --height 800]
+//   node play.mjs --engine ... --url http://127.0.0.1:8080/any/playlist.m3u8 [...]
 //
+// `--url` is a playlist or manifest of another server; `--settings JSON` is merged into the player's configuration;
+// `--trace` adds what was under way each second.
 // `--clock` reads the machine clock that tests burn into the top of the picture (see clock.js) and reports glass-to-glass latency.
 // The page comes from a small server of this script's own; players come from node_modules; every request that leaves this
-// machine is refused and reported.
+// machine meets a proxy that does not exist, and is reported. (Intercepting requests would delay each of them.)
 
 import { createServer } from 'node:http';
 import { readFileSync } from 'node:fs';
@@ -20,8 +23,11 @@ const { values: options } = parseArgs({
     engine: { type: 'string', default: 'hlsjs' },
     base: { type: 'string' },
     stream: { type: 'string' },
+    url: { type: 'string' },
+    settings: { type: 'string', default: '{}' },
     seconds: { type: 'string', default: '20' },
     clock: { type: 'boolean', default: false },
+    trace: { type: 'boolean', default: false },
     screenshot: { type: 'string' },
     width: { type: 'string', default: '1280' },
     height: { type: 'string', default: '800' },
@@ -54,6 +60,12 @@ function serve() {
   return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
 }
 
+/** Where the platform offers a stream to an engine. */
+function address(engine) {
+  const file = engine.startsWith('dash') || engine.endsWith('dash') ? 'manifest.mpd' : 'index.m3u8';
+  return `${options.base}/${options.stream}/${file}`;
+}
+
 function isLocal(url) {
   const { protocol, hostname } = new URL(url);
   return ['blob:', 'data:', 'about:'].includes(protocol) || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
@@ -68,31 +80,29 @@ async function main() {
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required', '--mute-audio',
-      '--disable-dev-shm-usage',
+      '--disable-dev-shm-usage', '--proxy-server=http://127.0.0.1:9',
     ],
   });
-  const report = { engine: options.engine, stream: options.stream, errors: [], foreign: [] };
+  const report = { engine: options.engine, stream: options.stream, url: options.url, errors: [], foreign: [] };
   try {
     const page = await browser.newPage({ viewport: { width: Number(options.width), height: Number(options.height) } });
     page.on('console', (message) => {
       if (message.type() === 'error') report.errors.push(message.text());
     });
     page.on('pageerror', (error) => report.errors.push(String(error)));
-    await page.route('**/*', (route) => {
-      const url = route.request().url();
-      if (isLocal(url)) return route.continue();
-      report.foreign.push(url);
-      return route.abort();
+    page.on('request', (request) => {
+      if (!isLocal(request.url())) report.foreign.push(request.url());
     });
     await page.addInitScript({ path: join(here, 'clock.js') });
     if (app) {
       await page.goto(`${options.base}/app/#/watch/${options.stream}`);
     } else {
-      const query = new URLSearchParams({ engine: options.engine, base: options.base, stream: options.stream });
+      const { engine, settings } = options;
+      const query = new URLSearchParams({ engine, settings, url: options.url ?? address(engine) });
       await page.goto(`http://127.0.0.1:${server.address().port}/?${query}`);
     }
     await page.waitForSelector('video', { timeout: 15000, state: 'attached' });
-    await page.evaluate((clock) => window.watch(document.querySelector('video'), clock), options.clock);
+    await page.evaluate(([clock, trace]) => window.watch(document.querySelector('video'), clock, trace), [options.clock, options.trace]);
     await page.waitForFunction(() => window.watched.startupMs !== null, undefined, { timeout: 20000 });
     await page.waitForTimeout(Number(options.seconds) * 1000);
     if (options.screenshot) await page.screenshot({ path: options.screenshot });
