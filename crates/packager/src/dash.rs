@@ -4,7 +4,8 @@
 //! - dash.js goes by the wall clock: its live delay is `ServiceDescription/Latency@target`, and a segment may be requested from
 //!   its end minus `availabilityTimeOffset` on.
 //! - Shaka goes by the timeline: its live edge is the announced end of the last `S`, plus `availabilityTimeOffset`, minus
-//!   `suggestedPresentationDelay`. That delay therefore has to cover both before it is a delay.
+//!   `suggestedPresentationDelay`. That delay therefore has to cover both before it is a delay. It takes `Latency@target` as a
+//!   distance from that edge, so it must not slow down to reach it: `PlaybackRate@min` is 1.
 //!
 //! `$Number$` counts the `S` elements, so a Representation cannot express a missing segment: every discontinuity begins a Period,
 //! and within a Period a Representation lists the segments behind its last gap.
@@ -97,7 +98,7 @@ impl Presentation {
         let target_ms = longest_ms - offset_ms + LATENCY_MS;
         let _ = writeln!(
             text,
-            "  <ServiceDescription id=\"0\"><Latency target=\"{target_ms}\" min=\"{}\" max=\"{}\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
+            "  <ServiceDescription id=\"0\"><Latency target=\"{target_ms}\" min=\"{}\" max=\"{}\"/><PlaybackRate min=\"1.00\" max=\"1.04\"/></ServiceDescription>",
             target_ms - LATENCY_EARLY_MS,
             target_ms + LATENCY_LATE_MS,
         );

@@ -18,7 +18,7 @@ const HOLD_BACK_TARGETS: i64 = 3;
 const SKIP_TARGETS: i64 = 6;
 /// PART-HOLD-BACK in tenths of the Part Target Duration: at least 30 (RFC 8216bis 4.4.3.8), and a little for the
 /// rounding of a player's clock.
-const PART_HOLD_BACK_TENTHS: i64 = 31;
+const PART_HOLD_BACK_TENTHS: i64 = 33;
 /// About the lines of one segment, for the first allocation.
 const SEGMENT_TEXT_BYTES: usize = 96;
 

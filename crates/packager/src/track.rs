@@ -447,9 +447,9 @@ fn span(samples: &[Sample]) -> i64 {
 /// `prft` (ISO/IEC 14496-12 8.16.5): the NTP time of a decoding time.
 fn producer_reference(origin: Wall, dts: i64, timescale: Timescale) -> (u64, u64) {
     let unix_ms = origin.plus_ms(timescale.to_ms(dts)).unix_ms();
-    let seconds = unix_ms.div_euclid(1_000) + NTP_TO_UNIX_S;
-    let fraction = (unix_ms.rem_euclid(1_000) << 32) / 1_000;
-    (u64::try_from((seconds << 32) | fraction).unwrap_or(0), u64::try_from(dts).unwrap_or(0))
+    let seconds = u64::try_from(unix_ms.div_euclid(1_000) + NTP_TO_UNIX_S).unwrap_or(0);
+    let fraction = (u64::try_from(unix_ms.rem_euclid(1_000)).unwrap_or(0) << 32) / 1_000;
+    ((seconds << 32) | fraction, u64::try_from(dts).unwrap_or(0))
 }
 
 fn track_id(kind: TrackKind) -> u32 {
@@ -497,5 +497,28 @@ impl std::fmt::Display for Seconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let units = rescale_nearest(self.0.max(0), self.1, Timescale::hz(100_000));
         write!(f, "{}.{:05}", units / 100_000, units % 100_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_reference_is_an_ntp_time() {
+        // 2026-11-20T09:00:00.500Z is 4,004,154,000.5 s after 1900.
+        let (ntp, media_time) = producer_reference(Wall::from_unix_ms(1_795_165_190_500), 900_000, Timescale::VIDEO);
+        assert_eq!((ntp >> 32, ntp & 0xFFFF_FFFF, media_time), (4_004_154_000, 1 << 31, 900_000));
+    }
+
+    #[test]
+    fn seconds_print_with_five_decimals() {
+        let check = |ticks: i64, timescale: u32, text: &str| {
+            assert_eq!(Seconds(ticks, Timescale::hz(timescale)).to_string(), text);
+        };
+        check(180_000, 90_000, "2.00000");
+        check(9 * 1024, 48_000, "0.19200");
+        check(9 * 1024, 44_100, "0.20898");
+        check(-1, 90_000, "0.00000");
     }
 }

@@ -29,7 +29,7 @@ v1/index.m3u8
 const MEDIA: &str = r#"#EXTM3U
 #EXT-X-VERSION:9
 #EXT-X-TARGETDURATION:2
-#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.255,HOLD-BACK=6.0,CAN-SKIP-UNTIL=12.0
+#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.336,HOLD-BACK=6.0,CAN-SKIP-UNTIL=12.0
 #EXT-X-PART-INF:PART-TARGET=0.405
 #EXT-X-MEDIA-SEQUENCE:0
 #EXT-X-DISCONTINUITY-SEQUENCE:0
@@ -61,7 +61,7 @@ const MEDIA: &str = r#"#EXTM3U
 
 const MPD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5" minBufferTime="PT1S" maxSegmentDuration="PT2.000S" type="dynamic" availabilityStartTime="2026-11-20T08:59:50.000Z" publishTime="2026-11-20T09:00:04.900Z" minimumUpdatePeriod="PT0.250S" timeShiftBufferDepth="PT600.000S" suggestedPresentationDelay="PT3.800S">
-  <ServiceDescription id="0"><Latency target="3500" min="2500" max="9500"/><PlaybackRate min="0.96" max="1.04"/></ServiceDescription>
+  <ServiceDescription id="0"><Latency target="3500" min="2500" max="9500"/><PlaybackRate min="1.00" max="1.04"/></ServiceDescription>
   <Period id="p0" start="PT10.000000S">
     <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1">
       <ProducerReferenceTime id="0" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="900000"/>
@@ -122,7 +122,7 @@ fn the_answers_after_its_end() {
         r#"#EXTM3U
 #EXT-X-VERSION:9
 #EXT-X-TARGETDURATION:2
-#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.255,HOLD-BACK=6.0,CAN-SKIP-UNTIL=12.0
+#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.336,HOLD-BACK=6.0,CAN-SKIP-UNTIL=12.0
 #EXT-X-PART-INF:PART-TARGET=0.405
 #EXT-X-MEDIA-SEQUENCE:0
 #EXT-X-DISCONTINUITY-SEQUENCE:0
