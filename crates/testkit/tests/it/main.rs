@@ -1,1 +1,5 @@
 //! Integration tests of `testkit`: one binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod packaging;
