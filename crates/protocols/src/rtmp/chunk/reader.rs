@@ -1,6 +1,6 @@
 //! Chunks to messages.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{CHUNK_SIZE_DEFAULT, CHUNK_SIZE_MAX, EXTENDED_TIMESTAMP, Message};
 use crate::rtmp::{At, Error};
@@ -45,10 +45,14 @@ const FIRST_RESERVE_BYTES: usize = 64 << 10;
 /// Each further reservation is at most this many times what has arrived.
 const RESERVE_GROWTH: usize = 4;
 
+/// Media messages up to [`FIRST_RESERVE_BYTES`] are carved from blocks of this size: a stream's frames come and go in the same order, so
+/// that a block is given back whole, and an allocation a second takes the place of a hundred.
+const BLOCK_BYTES: usize = 256 << 10;
+
 /// Longest chunk header: see the writer.
 const HEADER_BYTES_MAX: usize = 18;
 
-/// Reassembles messages from chunks. Each message is copied once, from the input into a buffer of exactly its length.
+/// Reassembles messages from chunks. Each message is copied once, from the input into its own place of exactly its length.
 #[derive(Debug)]
 pub struct Reader {
     limits: Limits,
@@ -63,6 +67,8 @@ pub struct Reader {
     header_bytes: usize,
     partial_bytes: usize,
     offset_bytes: u64,
+    /// What is left of the block that small media messages are carved from; none before the first.
+    block: BytesMut,
 }
 
 /// What RTMP 1.0, 5.3.1.2 keeps of a chunk stream, and its unfinished message.
@@ -77,7 +83,58 @@ struct ChunkStream {
     message_type: u8,
     message_stream: u32,
     /// `None` between messages.
-    body: Option<Vec<u8>>,
+    body: Option<Body>,
+}
+
+/// An unfinished message.
+#[derive(Debug)]
+enum Body {
+    /// A place of exactly its length in a block.
+    Carved(BytesMut),
+    /// Memory of its own, which grows as the message arrives.
+    Own(Vec<u8>),
+}
+
+impl Body {
+    fn len(&self) -> usize {
+        match self {
+            Self::Carved(bytes) => bytes.len(),
+            Self::Own(bytes) => bytes.len(),
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Carved(bytes) => bytes.capacity(),
+            Self::Own(bytes) => bytes.capacity(),
+        }
+    }
+
+    fn extend(&mut self, more: &[u8]) {
+        match self {
+            Self::Carved(bytes) => bytes.extend_from_slice(more),
+            Self::Own(bytes) => bytes.extend_from_slice(more),
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Self::Carved(bytes) => bytes.freeze(),
+            Self::Own(bytes) => Bytes::from(bytes),
+        }
+    }
+}
+
+/// A place for a message of `length` bytes: in the block when it is small media, else to be grown.
+fn begin_body(block: &mut BytesMut, message_type: u8, length: usize) -> Body {
+    if !matches!(message_type, 8 | 9) || !(1..=FIRST_RESERVE_BYTES).contains(&length) {
+        return Body::Own(Vec::new());
+    }
+    if block.capacity() < length {
+        *block = BytesMut::with_capacity(BLOCK_BYTES);
+    }
+    let rest = block.split_off(length);
+    Body::Carved(std::mem::replace(block, rest))
 }
 
 /// A chunk header as it stands on the wire.
@@ -107,6 +164,7 @@ impl Reader {
             header_bytes: 0,
             partial_bytes: 0,
             offset_bytes: 0,
+            block: BytesMut::new(),
         }
     }
 
@@ -184,23 +242,24 @@ impl Reader {
     /// Copies payload to its message; closes the chunk at its end, and yields the message at the message's end.
     fn fill(&mut self, input: &mut &[u8], index: usize, left: usize) -> Result<Option<Message>, Error> {
         let stream = self.streams.get_mut(index).expect("an open chunk has a stream");
-        let body = stream.body.get_or_insert_default();
         let (now, later) = input.split_at(left.min(input.len()));
         *input = later;
 
-        if body.capacity() - body.len() < now.len() {
-            let before = body.capacity();
+        let body = stream.body.as_mut().expect("a message is in the making while its chunk is open");
+        let held = body.capacity();
+        if let Body::Own(own) = body
+            && own.capacity() - own.len() < now.len()
+        {
             let target =
-                (body.len() + now.len()).saturating_mul(RESERVE_GROWTH).max(FIRST_RESERVE_BYTES).min(stream.length);
-            let grown = target - before;
-            if self.partial_bytes + grown > self.limits.partial_bytes {
+                (own.len() + now.len()).saturating_mul(RESERVE_GROWTH).max(FIRST_RESERVE_BYTES).min(stream.length);
+            if self.partial_bytes + (target - held) > self.limits.partial_bytes {
                 let limit_bytes = self.limits.partial_bytes;
                 return Err(Error::PartialMessages { limit_bytes, at: self.at(index) });
             }
-            body.reserve_exact(target - body.len());
-            self.partial_bytes += body.capacity() - before;
+            own.reserve_exact(target - own.len());
         }
-        body.extend_from_slice(now);
+        self.partial_bytes += body.capacity() - held;
+        body.extend(now);
 
         let left = left - now.len();
         let whole = body.len() == stream.length;
@@ -215,7 +274,7 @@ impl Reader {
             message_type: stream.message_type,
             message_stream: stream.message_stream,
             chunk_stream: stream.id,
-            body: Bytes::from(body),
+            body: body.freeze(),
         }))
     }
 
@@ -350,13 +409,15 @@ impl Reader {
         if stream.length > limit_bytes {
             return Err(Error::MessageTooLarge { length_bytes: stream.length, limit_bytes, at });
         }
-        stream.body = Some(Vec::new());
+        let body = begin_body(&mut self.block, stream.message_type, stream.length);
+        self.partial_bytes += body.capacity();
+        stream.body = Some(body);
         Ok(())
     }
 
     fn open_payload(&mut self, index: usize) {
         let stream = self.streams.get(index).expect("the stream was just found");
-        let missing = stream.length - stream.body.as_ref().map_or(0, Vec::len);
+        let missing = stream.length - stream.body.as_ref().map_or(0, Body::len);
         self.open = Some((index, missing.min(self.chunk_size)));
     }
 
