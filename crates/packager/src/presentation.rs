@@ -20,7 +20,7 @@ const ORIGIN_LEAD_MS: i64 = 10_000;
 pub const JUMP_FORWARD_MS: i64 = 10_000;
 /// A source whose decoding times step back by more than this begins a new epoch, in milliseconds. Smaller steps are evened out.
 pub const JUMP_BACK_MS: i64 = 1_000;
-/// Sound and renditions run at most this far ahead of the leader before they go on without it, in milliseconds.
+/// Sound runs at most this far ahead of the leader before it goes on without it, in milliseconds.
 const LEAD_MAX_MS: i64 = 1_000;
 /// Samples of one track that wait for the leader.
 const WAITING_SAMPLES_MAX: usize = 2_048;
@@ -526,9 +526,10 @@ impl Presentation {
         let state = self.tracks.get_mut(i)?;
         let shifted = |sample: &Sample| state.to_90k(sample.pts().saturating_add(state.clock.shift()));
         let next = shifted(state.waiting.front()?);
-        let stalled =
-            || state.waiting.back().is_some_and(|last| shifted(last) > frontier.saturating_add(LEAD_MAX_MS * 90));
-        if all || next <= frontier || stalled() { state.waiting.pop_front() } else { None }
+        // Sound may outlive a silent leader; renditions are made from it.
+        let ahead = |last| shifted(last) > frontier.saturating_add(LEAD_MAX_MS * 90);
+        let stalled = state.role == Role::Audio && state.waiting.back().is_some_and(ahead);
+        if all || next <= frontier || stalled { state.waiting.pop_front() } else { None }
     }
 
     fn deliver_follower(&mut self, i: usize, sample: Sample) {

@@ -215,12 +215,12 @@ impl TrackState {
 
     /// Where the open segment ends when `sample` begins another: there, or with its cell when samples in between are missing.
     fn end_of_open(&self, sample: &Sample, grid: &Grid) -> i64 {
-        let end = self.open_segment().and_then(|open| grid.get(open.msn)?.end);
-        let latest = end.map(|end| {
-            let tenth = i64::from(self.timescale().get()) / 10;
-            rescale(end, Timescale::VIDEO, self.timescale()) + self.clock.frame().min(tenth)
-        });
-        latest.map_or(sample.dts, |latest| sample.dts.min(latest))
+        let Some(open) = self.open_segment() else { return sample.dts };
+        let Some(end) = grid.get(open.msn).and_then(|cell| cell.end) else { return sample.dts };
+        let frame = self.clock.frame().min(i64::from(self.timescale().get()) / 10);
+        // The end is a presentation time; decoding runs ahead of it as far as at the segment's beginning.
+        let reorder = open.start_pts - self.segment_start_dts;
+        sample.dts.min(rescale(end, Timescale::VIDEO, self.timescale()) - reorder + frame)
     }
 
     /// The cell that `sample` begins, or `None` when it continues the open segment.
