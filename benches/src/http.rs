@@ -61,7 +61,8 @@ impl Client {
         let head = String::from_utf8_lossy(&self.buffer[..head_end]).to_ascii_lowercase();
         self.buffer.drain(..head_end);
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).ok_or("no status line")?;
-        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim);
+        let header =
+            |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim);
         let body = match header("content-length") {
             Some(length) => self.take(length.parse()?).await?,
             None if header("transfer-encoding") == Some("chunked") => self.chunked().await?,

@@ -12,7 +12,9 @@ use std::{
 
 use base::{Clock, Mono, SystemClock};
 use bytes::{Bytes, BytesMut};
-use protocols::rtmp::{ClientAction as Action, ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, chunk};
+use protocols::rtmp::{
+    ClientAction as Action, ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, chunk,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -157,7 +159,13 @@ fn fingerprint(body: &[u8]) -> u64 {
 }
 
 /// A player that throws everything away; counts bytes.
-pub(crate) async fn discard(port: u16, app: &str, name: &str, stop: Arc<AtomicBool>, bytes: Arc<AtomicU64>) -> Outcome<()> {
+pub(crate) async fn discard(
+    port: u16,
+    app: &str,
+    name: &str,
+    stop: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+) -> Outcome<()> {
     let peer = connect(port, app, name, Action::Play).await?;
     let mut socket = peer.socket;
     let mut buffer = vec![0; 32 * 1024];
@@ -172,7 +180,13 @@ pub(crate) async fn discard(port: u16, app: &str, name: &str, stop: Arc<AtomicBo
 }
 
 /// A player that notes the delay of every video frame against the publisher's clock.
-pub(crate) async fn probe(port: u16, app: &str, name: &str, sent: Arc<FrameTimes>, stop: Arc<AtomicBool>) -> Outcome<Vec<Duration>> {
+pub(crate) async fn probe(
+    port: u16,
+    app: &str,
+    name: &str,
+    sent: Arc<FrameTimes>,
+    stop: Arc<AtomicBool>,
+) -> Outcome<Vec<Duration>> {
     let mut peer = connect(port, app, name, Action::Play).await?;
     let mut delays = Vec::new();
     let mut buffer = vec![0; 64 * 1024];

@@ -6,6 +6,7 @@
 mod cpu;
 mod flv;
 mod http;
+mod latency;
 mod load;
 mod measures;
 mod report;
@@ -58,6 +59,9 @@ async fn run() -> Outcome<Vec<report::Row>> {
     }
     if wanted("fanout-2000") {
         rows.extend(measures::fanout(2_000, rounds).await?);
+    }
+    if wanted("glass") {
+        rows.extend(latency::glass_to_glass(rounds)?);
     }
     if wanted("parked") {
         rows.extend(measures::parked(1_000).await?);

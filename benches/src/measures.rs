@@ -35,7 +35,14 @@ impl Publishers {
         Self { stop: Arc::default(), tasks: JoinSet::new() }
     }
 
-    fn add(&mut self, port: u16, app: &'static str, name: String, clip: Arc<Clip>, sent: Option<Arc<load::FrameTimes>>) {
+    fn add(
+        &mut self,
+        port: u16,
+        app: &'static str,
+        name: String,
+        clip: Arc<Clip>,
+        sent: Option<Arc<load::FrameTimes>>,
+    ) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move { load::publish(port, app, &name, clip, stop, sent).await });
     }
@@ -58,7 +65,8 @@ impl Drop for Publishers {
     }
 }
 
-fn note(text: &str) {
+/// What goes on, for those who wait.
+pub(crate) fn note(text: &str) {
     eprintln!("bench-live: {text}");
 }
 
@@ -121,8 +129,13 @@ async fn first_media(client: &mut http::Client, path: &str) -> Outcome<Option<St
             return Ok(None);
         }
         let text = answer.text();
-        let part = text.lines().find(|line| line.starts_with("#EXT-X-PART:")).and_then(|line| line.split("URI=\"").nth(1)?.split('"').next());
-        let Some(uri) = part.or_else(|| text.lines().find(|line| !line.is_empty() && !line.starts_with('#'))) else { return Ok(None) };
+        let part = text
+            .lines()
+            .find(|line| line.starts_with("#EXT-X-PART:"))
+            .and_then(|line| line.split("URI=\"").nth(1)?.split('"').next());
+        let Some(uri) = part.or_else(|| text.lines().find(|line| !line.is_empty() && !line.starts_with('#'))) else {
+            return Ok(None);
+        };
         let folder = path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
         path = format!("{folder}/{uri}");
         if !uri.contains(".m3u8") {
@@ -175,7 +188,11 @@ pub(crate) async fn ingest(streams: usize, rounds: usize) -> Outcome<Vec<Row>> {
             let ms = cpu_per_unit(&server, streams).await;
             publishers.check()?;
             until_playable(&server, "s7").await?;
-            note(&format!("ingest of {streams}, {}: {ms:.2} ms/s, {} MB", kind.name(), cpu::resident_bytes(server.pid()) >> 20));
+            note(&format!(
+                "ingest of {streams}, {}: {ms:.2} ms/s, {} MB",
+                kind.name(),
+                cpu::resident_bytes(server.pid()) >> 20
+            ));
             cost[index].push(ms);
         }
     }
@@ -196,7 +213,12 @@ pub(crate) async fn fanout(players: usize, rounds: usize) -> Outcome<Vec<Row>> {
         for (index, kind) in Kind::BOTH.into_iter().enumerate() {
             let (ms, delays) = fanout_round(kind, players, clip.clone()).await?;
             let late = percentile(&delays, 0.95).unwrap_or_default();
-            note(&format!("fan-out to {players}, {}: {ms:.3} ms/s, delay p95 {:.0} ms of {} frames", kind.name(), late.as_secs_f64() * 1e3, delays.len()));
+            note(&format!(
+                "fan-out to {players}, {}: {ms:.3} ms/s, delay p95 {:.0} ms of {} frames",
+                kind.name(),
+                late.as_secs_f64() * 1e3,
+                delays.len()
+            ));
             cost[index].push(ms);
             delay[index].push(late.as_secs_f64() * 1_000.0);
         }
@@ -297,7 +319,9 @@ pub(crate) async fn parked(clients: usize) -> Outcome<Vec<Row>> {
     publishers.check()?;
     let p99 = percentile(&all, 0.99).unwrap_or(f64::NAN);
     Ok(vec![Row {
-        measure: format!("{clients} parked reloads: first waiter's answer to each other's, p99 (last waiter, median of {ROUNDS})"),
+        measure: format!(
+            "{clients} parked reloads: first waiter's answer to each other's, p99 (last waiter, median of {ROUNDS})"
+        ),
         headwater: format!("{p99:.1} ms ({:.1} ms)", median(&spreads)),
         peer: "not offered".into(),
         goal: "p99 at most 30 ms".into(),

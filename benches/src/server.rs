@@ -16,6 +16,9 @@ pub(crate) const SERVER_CORE: &str = "0";
 pub(crate) const LOAD_CORE: &str = "1";
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The application that is watched in players. nginx makes HLS and DASH in it; what ingest costs is measured in one without DASH.
+pub(crate) const WATCH: &str = "watch";
+
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -40,6 +43,22 @@ impl Kind {
         match self {
             Self::Headwater => format!("/hls/{name}/index.m3u8"),
             Self::Nginx => format!("/hls/{name}.m3u8"),
+        }
+    }
+
+    /// The first playlist of a stream in [`WATCH`].
+    pub(crate) fn watch_playlist(self, name: &str) -> String {
+        match self {
+            Self::Headwater => format!("/{WATCH}/{name}/index.m3u8"),
+            Self::Nginx => format!("/{WATCH}/{name}.m3u8"),
+        }
+    }
+
+    /// The DASH manifest of a stream in [`WATCH`].
+    pub(crate) fn manifest(self, name: &str) -> String {
+        match self {
+            Self::Headwater => format!("/{WATCH}/{name}/manifest.mpd"),
+            Self::Nginx => format!("/dash/{name}.mpd"),
         }
     }
 }
@@ -140,11 +159,16 @@ fn nginx(folder: &Path, rtmp: u16, http: u16) -> Outcome<Command> {
          events {{ worker_connections 8192; }}\n\
          rtmp {{ access_log off; server {{ listen 127.0.0.1:{rtmp}; chunk_size 4000;\n\
          application live {{ live on; }}\n\
-         application hls {{ live on; hls on; hls_path {at}/hls; hls_fragment 2s; hls_playlist_length 60s; }} }} }}\n\
-         http {{ access_log off; server {{ listen 127.0.0.1:{http}; location /hls {{ root {at};\n\
-         types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }} add_header Cache-Control no-cache; }} }} }}\n"
+         application hls {{ live on; hls on; hls_path {at}/hls; hls_fragment 2s; hls_playlist_length 60s; }}\n\
+         application {WATCH} {{ live on; hls on; hls_path {at}/{WATCH}; hls_fragment 2s; hls_playlist_length 12s;\n\
+         dash on; dash_path {at}/dash; dash_fragment 2s; dash_playlist_length 12s; }} }} }}\n\
+         http {{ access_log off; server {{ listen 127.0.0.1:{http}; root {at};\n\
+         types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; application/dash+xml mpd; video/mp4 m4v; audio/mp4 m4a; }}\n\
+         add_header Cache-Control no-cache; add_header Access-Control-Allow-Origin *; }} }}\n"
     );
-    fs::create_dir_all(folder.join("hls"))?;
+    for made in ["hls", WATCH, "dash"] {
+        fs::create_dir_all(folder.join(made))?;
+    }
     let path = folder.join("nginx.conf");
     fs::write(&path, config)?;
     let mut command = pinned(Path::new("/usr/sbin/nginx"));
