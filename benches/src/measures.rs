@@ -237,30 +237,34 @@ pub(crate) async fn fanout(players: usize, rounds: usize) -> Outcome<Vec<Row>> {
 async fn fanout_round(kind: Kind, players: usize, clip: Arc<Clip>) -> Outcome<(f64, Vec<Duration>)> {
     const PROBES: usize = 4;
     let server = Server::start(kind)?;
-    let sent = load::FrameTimes::new();
-    let mut publishers = Publishers::new();
-    publishers.add(server.rtmp, "live", "fan".into(), clip, Some(sent.clone()));
+    let (port, sent) = (server.rtmp, load::FrameTimes::new());
+    let stop = Arc::new(AtomicBool::new(false));
+    // The publisher and the probes have threads of their own: what the crowd's thread is busy with is not the server's delay.
+    let publisher = own_thread({
+        let (stop, sent) = (stop.clone(), sent.clone());
+        move || load::publish(port, "live", "fan", clip, stop, Some(sent))
+    });
     sleep(Duration::from_secs(1)).await;
-    let (stop, bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let bytes = Arc::new(AtomicU64::new(0));
     let mut crowd: JoinSet<Outcome<()>> = JoinSet::new();
     for player in 0..players {
-        let (stop, bytes, port) = (stop.clone(), bytes.clone(), server.rtmp);
+        let (stop, bytes) = (stop.clone(), bytes.clone());
         crowd.spawn(async move { load::discard(port, "live", "fan", stop, bytes).await });
         if player % 20 == 19 {
             sleep(Duration::from_millis(20)).await;
         }
     }
     sleep(WARM_UP).await;
-    let mut probes: JoinSet<Outcome<Vec<Duration>>> = JoinSet::new();
-    for _ in 0..PROBES {
-        let (stop, sent, port) = (stop.clone(), sent.clone(), server.rtmp);
-        probes.spawn(async move { load::probe(port, "live", "fan", sent, stop).await });
-    }
+    let probes: Vec<_> = (0..PROBES)
+        .map(|_| {
+            let (stop, sent) = (stop.clone(), sent.clone());
+            own_thread(move || load::probe(port, "live", "fan", sent, stop))
+        })
+        .collect();
     sleep(Duration::from_secs(3)).await;
     let before = bytes.load(Ordering::Relaxed);
     let ms = cpu_per_unit(&server, players).await;
     let per_player = (bytes.load(Ordering::Relaxed) - before) / players as u64;
-    publishers.check()?;
     if let Some(failed) = crowd.try_join_next() {
         return Err(format!("a player ended early: {failed:?}").into());
     }
@@ -270,12 +274,25 @@ async fn fanout_round(kind: Kind, players: usize, clip: Arc<Clip>) -> Outcome<(f
     }
     stop.store(true, Ordering::Relaxed);
     let mut delays = Vec::new();
-    while let Some(probe) = probes.join_next().await {
-        let all = probe??;
+    for probe in probes {
+        let all = probe.await??;
         // What a probe gets at its start is the GOP so far: old by nature.
         delays.extend(all.into_iter().skip(60));
     }
+    publisher.await??;
     Ok((ms, delays))
+}
+
+/// Runs a future to its end on a thread and runtime of its own.
+fn own_thread<T, F>(make: impl FnOnce() -> F + Send + 'static) -> tokio::task::JoinHandle<Outcome<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Outcome<T>>,
+{
+    tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(make())
+    })
 }
 
 /// Clients that wait for the next part of one playlist.
