@@ -24,7 +24,9 @@ pub enum InvalidStreamId {
     #[error("a stream is named APP/NAME; got {0:?}")]
     Shape(String),
     /// An empty part, one over the limit, one that begins with a dot, or one with another character.
-    #[error("{0:?} cannot be part of a stream's name: use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 - _ . ~ + @, not a dot first")]
+    #[error(
+        "{0:?} cannot be part of a stream's name: use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 - _ . ~ + @, not a dot first"
+    )]
     Part(String),
 }
 

@@ -5,7 +5,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// A text that is not a key.
-    #[error("{text:?} cannot name an object: use segments of A-Z a-z 0-9 - _ . ~ + @ =, joined by /, none of them beginning with a dot")]
+    #[error(
+        "{text:?} cannot name an object: use segments of A-Z a-z 0-9 - _ . ~ + @ =, joined by /, none of them beginning with a dot"
+    )]
     Key {
         /// The beginning of the text.
         text: String,

@@ -33,9 +33,33 @@ impl Encoder {
         }
         let gop = gop.to_string();
         let mut arguments = vec![
-            "-re", "-f", "lavfi", "-i", &source, "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:beep_factor=4",
-            "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-b:v", "900k", "-g", &gop, "-keyint_min", &gop,
-            "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k",
+            "-re",
+            "-f",
+            "lavfi",
+            "-i",
+            &source,
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=440:sample_rate=48000:beep_factor=4",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-tune",
+            "zerolatency",
+            "-b:v",
+            "900k",
+            "-g",
+            &gop,
+            "-keyint_min",
+            &gop,
+            "-sc_threshold",
+            "0",
+            "-c:a",
+            "aac",
+            "-b:a",
+            "64k",
         ];
         arguments.extend_from_slice(options);
         arguments.extend_from_slice(&["-f", "flv", url]);

@@ -51,7 +51,8 @@ pub fn raw(address: SocketAddr, request: &[u8]) -> io::Result<Answer> {
     let mut bytes = Vec::new();
     // A server that refuses may reset the connection behind its answer.
     let ended = socket.read_to_end(&mut bytes);
-    parse(&bytes).ok_or_else(|| ended.err().unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer")))
+    parse(&bytes)
+        .ok_or_else(|| ended.err().unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer")))
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {

@@ -70,14 +70,21 @@ impl Platform {
         for output in outputs {
             let log = log.clone();
             thread::spawn(move || {
-                BufReader::new(output).lines().map_while(Result::ok).for_each(|line| log.lock().expect("not poisoned").push(line));
+                BufReader::new(output)
+                    .lines()
+                    .map_while(Result::ok)
+                    .for_each(|line| log.lock().expect("not poisoned").push(line));
             });
         }
         let mut platform = Self { child, http, rtmp, ops, log, _folder: folder };
         let begin = Instant::now();
         while !matches!(http::get(ops, "/readyz"), Ok(answer) if answer.status == 200) {
             let ended = platform.child.try_wait().expect("the child can be asked");
-            assert!(ended.is_none() && begin.elapsed() < START, "the platform is not ready: {ended:?}\n{}", platform.log());
+            assert!(
+                ended.is_none() && begin.elapsed() < START,
+                "the platform is not ready: {ended:?}\n{}",
+                platform.log()
+            );
             thread::sleep(Duration::from_millis(20));
         }
         platform
@@ -113,7 +120,9 @@ impl Platform {
 
     /// The text of an object that appears within `deadline`.
     pub fn get_text(&self, path: &str, deadline: Duration) -> String {
-        eventually(path, deadline, || Some(self.get(path)).filter(|answer| answer.status == 200).map(|answer| answer.text()))
+        eventually(path, deadline, || {
+            Some(self.get(path)).filter(|answer| answer.status == 200).map(|answer| answer.text())
+        })
     }
 
     /// A metric's value, summed over its labels; zero while it is not there.

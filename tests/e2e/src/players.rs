@@ -43,7 +43,10 @@ impl Played {
 /// When Node or Chromium are missing: the test has failed.
 pub fn play(platform: &Platform, engine: &str, stream: &str, seconds: u32, options: &[&str]) -> Played {
     let folder = folder();
-    assert!(folder.join("node_modules/playwright-core").is_dir(), "players are not installed: npm ci in tests/e2e/players");
+    assert!(
+        folder.join("node_modules/playwright-core").is_dir(),
+        "players are not installed: npm ci in tests/e2e/players"
+    );
     let output = Command::new("node")
         .arg(folder.join("play.mjs"))
         .args(["--engine", engine, "--base", &platform.url(""), "--stream", stream, "--seconds", &seconds.to_string()])

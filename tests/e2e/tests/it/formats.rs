@@ -74,7 +74,10 @@ fn renditions_of_the_ladder_are_aligned_and_decode() {
     for (index, rendition) in times.iter().enumerate() {
         assert!(rendition.len() >= 2, "rendition {index}: {rendition:?}\n{}", platform.log());
         let common = rendition.iter().filter(|time| times[0].contains(time)).count();
-        let covered = rendition.iter().filter(|time| times[0].first() <= Some(time) && *time <= times[0].last().expect("not empty")).count();
+        let covered = rendition
+            .iter()
+            .filter(|time| times[0].first() <= Some(time) && *time <= times[0].last().expect("not empty"))
+            .count();
         assert_eq!(common, covered, "rendition {index} has keyframes of its own: {rendition:?} against {:?}", times[0]);
     }
 }
@@ -84,7 +87,11 @@ fn http_answers_say_what_they_are() {
     let platform = Platform::serve(&["--set", "transcode.preset=off"]);
     let _encoder = Encoder::bars(&platform.publish_url("live/types"), "320x180", 30, 30);
     let media = platform.get_text("/live/types/v0/index.m3u8", SOON);
-    let init = media.lines().find_map(|line| line.split("#EXT-X-MAP:URI=\"").nth(1)?.split('"').next()).expect("a map").to_owned();
+    let init = media
+        .lines()
+        .find_map(|line| line.split("#EXT-X-MAP:URI=\"").nth(1)?.split('"').next())
+        .expect("a map")
+        .to_owned();
     let segment = eventually("a whole segment", SOON, || {
         let text = platform.get("/live/types/v0/index.m3u8").text();
         text.lines().find(|line| line.ends_with(".m4s") && !line.starts_with('#')).map(str::to_owned)
@@ -116,10 +123,16 @@ fn http_answers_say_what_they_are() {
     assert_eq!(preflight.status, 204, "{}", preflight.head);
     let range = e2e::raw(
         platform.http,
-        format!("GET /live/types/v0/{segment} HTTP/1.1\r\nHost: x\r\nRange: bytes=4-7\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!("GET /live/types/v0/{segment} HTTP/1.1\r\nHost: x\r\nRange: bytes=4-7\r\nConnection: close\r\n\r\n")
+            .as_bytes(),
     );
     let range = range.expect("an answer");
-    assert_eq!((range.status, range.body.as_slice()), (206, again.body.get(4..8).expect("a segment has bytes")), "{}", range.head);
+    assert_eq!(
+        (range.status, range.body.as_slice()),
+        (206, again.body.get(4..8).expect("a segment has bytes")),
+        "{}",
+        range.head
+    );
 }
 
 #[test]
@@ -141,7 +154,11 @@ fn the_hinted_part_streams_and_a_blocked_reload_is_answered_with_it() {
         });
         assert_eq!((part_answer.status, playlist.status), (200, 200), "{uri}");
         assert!(part_answer.body.windows(4).any(|window| window == b"moof"), "{uri} is a CMAF chunk");
-        assert!(playlist.text().contains(&format!("URI=\"{uri}\"")) || playlist.text().contains(&format!("{msn}.m4s")), "{}", playlist.text());
+        assert!(
+            playlist.text().contains(&format!("URI=\"{uri}\"")) || playlist.text().contains(&format!("{msn}.m4s")),
+            "{}",
+            playlist.text()
+        );
     }
     let far = platform.get("/live/low/v0/index.m3u8?_HLS_msn=100000");
     assert_eq!(far.status, 400, "{}", far.text());

@@ -46,7 +46,10 @@ fn rtmp_attacks() -> Vec<(&'static str, Vec<u8>)> {
         ("too many chunk streams", handshake(&flood_of_streams)),
         ("AMF without end", handshake(&nested)),
         ("an unfinished message", handshake(&header(100, 20))),
-        ("noise", handshake(&(0..50_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<u8>>())),
+        (
+            "noise",
+            handshake(&(0..50_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<u8>>()),
+        ),
     ]
 }
 
@@ -143,7 +146,25 @@ fn a_peer_that_does_not_finish_its_handshake_is_closed_within_ten_seconds() {
 fn a_player_that_never_reads_does_not_hold_the_others_up() {
     let platform = Platform::serve(&["--set", "transcode.preset=off"]);
     let url = platform.publish_url("live/slow");
-    let _encoder = Encoder::bars_with(&url, "1280x720", 30, 30, None, &["-b:v", "8000k", "-minrate", "8000k", "-maxrate", "8000k", "-bufsize", "1000k", "-x264-params", "nal-hrd=cbr"]);
+    let _encoder = Encoder::bars_with(
+        &url,
+        "1280x720",
+        30,
+        30,
+        None,
+        &[
+            "-b:v",
+            "8000k",
+            "-minrate",
+            "8000k",
+            "-maxrate",
+            "8000k",
+            "-bufsize",
+            "1000k",
+            "-x264-params",
+            "nal-hrd=cbr",
+        ],
+    );
     platform.get_text("/live/slow/index.m3u8", SOON);
     // An ffmpeg that is stopped in mid-play reads nothing more.
     let stuck = Encoder::run(&["-i", &url, "-f", "null", "-"]);

@@ -48,12 +48,17 @@ fn a_killed_ladder_comes_back_behind_one_discontinuity() {
     let platform = Platform::serve(&["--set", "transcode.preset=nott", "--set", "transcode.cpu_percent_max=400"]);
     let _encoder = Encoder::bars(&platform.publish_url("live/hurt"), "854x480", 30, 30);
     let path = "/live/hurt/v1/index.m3u8";
-    eventually("a segment of the first rendition", Duration::from_secs(30), || playlist(&platform, path).contains("#EXTINF").then_some(()));
+    eventually("a segment of the first rendition", Duration::from_secs(30), || {
+        playlist(&platform, path).contains("#EXTINF").then_some(())
+    });
     let ffmpeg = *ffmpegs(&platform).first().expect("the ladder's child");
     Command::new("kill").args(["-KILL", &ffmpeg.to_string()]).status().expect("kill runs");
     let text = eventually("two segments behind the discontinuity", SOON, || {
         let text = playlist(&platform, path);
-        text.split("#EXT-X-DISCONTINUITY\n").nth(1).is_some_and(|new| new.matches("#EXTINF").count() >= 2).then_some(text)
+        text.split("#EXT-X-DISCONTINUITY\n")
+            .nth(1)
+            .is_some_and(|new| new.matches("#EXTINF").count() >= 2)
+            .then_some(text)
     });
     assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}\n{}", platform.log());
     let source = playlist(&platform, "/live/hurt/v0/index.m3u8");
@@ -62,7 +67,8 @@ fn a_killed_ladder_comes_back_behind_one_discontinuity() {
 
 /// The FFmpeg processes under the platform.
 fn ffmpegs(platform: &Platform) -> Vec<u32> {
-    let is_ffmpeg = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "ffmpeg");
+    let is_ffmpeg =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "ffmpeg");
     platform.children().into_iter().filter(is_ffmpeg).collect()
 }
 
@@ -80,7 +86,8 @@ fn no_child_outlives_the_server() {
 }
 
 fn is_zombie(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
 }
 
 #[test]
@@ -107,7 +114,12 @@ fn without_ffmpeg_everything_but_the_ladder_works() {
 fn the_guide_tells_of_a_new_channel_at_once() {
     let platform = Platform::serve(&["--set", "transcode.preset=off"]);
     let guide = platform.get("/channels.json").text();
-    let version: u64 = guide.split("\"version\":").nth(1).and_then(|rest| rest.split(',').next()).and_then(|text| text.parse().ok()).expect("a version");
+    let version: u64 = guide
+        .split("\"version\":")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next())
+        .and_then(|text| text.parse().ok())
+        .expect("a version");
     let news = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| platform.get(&format!("/channels.json?after={version}")).text());
         let _encoder = Encoder::bars(&platform.publish_url("live/new"), "320x180", 30, 30);

@@ -10,11 +10,35 @@ const SOON: Duration = Duration::from_secs(15);
 fn broadcast_tvshow(url: &str, paced: bool) -> Encoder {
     let mut arguments = if paced { vec!["-re"] } else { Vec::new() };
     arguments.extend_from_slice(&[
-        "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=60,format=yuv420p",
-        "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:beep_factor=4",
-        "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "high",
-        "-b:v", "1400k", "-bufsize", "2800k", "-x264opts", "keyint=120:min-keyint=120:scenecut=-1",
-        "-c:a", "aac", "-b:a", "32k", "-f", "flv", url,
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=1280x720:rate=60,format=yuv420p",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440:sample_rate=48000:beep_factor=4",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-tune",
+        "zerolatency",
+        "-profile:v",
+        "high",
+        "-b:v",
+        "1400k",
+        "-bufsize",
+        "2800k",
+        "-x264opts",
+        "keyint=120:min-keyint=120:scenecut=-1",
+        "-c:a",
+        "aac",
+        "-b:a",
+        "32k",
+        "-f",
+        "flv",
+        url,
     ]);
     Encoder::run(&arguments)
 }
@@ -35,9 +59,12 @@ fn the_classic_command_publishes_and_plays() {
 fn an_encoder_faster_than_real_time_is_held_to_it() {
     let platform = Platform::serve(&["--set", "transcode.preset=off"]);
     let mut encoder = broadcast_tvshow(&platform.publish_url("encoder/fast"), false);
-    eventually("the warning", SOON, || platform.get("/channels.json").text().contains("faster than real time").then_some(()));
+    eventually("the warning", SOON, || {
+        platform.get("/channels.json").text().contains("faster than real time").then_some(())
+    });
     let text = platform.get_text("/encoder/fast/v0/index.m3u8", SOON);
-    let seconds: f64 = text.lines().filter_map(|line| line.strip_prefix("#EXTINF:")?.split(',').next()?.parse::<f64>().ok()).sum();
+    let seconds: f64 =
+        text.lines().filter_map(|line| line.strip_prefix("#EXTINF:")?.split(',').next()?.parse::<f64>().ok()).sum();
     assert!(seconds < 15.0, "the playlist ran ahead: {seconds} s of media\n{text}");
     assert!(encoder.is_running(), "the encoder is slowed down, not thrown out: {}", encoder.wait(SOON).1);
 }
@@ -59,7 +86,14 @@ fn a_second_publisher_is_refused_with_a_reason() {
 fn keys_open_streams_and_are_shown_nowhere() {
     let key = "sesame-7f3a";
     let keys = format!("live.publish_keys=[\"live/church={key}\"]");
-    let platform = Platform::serve(&["--set", "transcode.preset=off", "--set", &keys, "--set", "live.publish_from_loopback=false"]);
+    let platform = Platform::serve(&[
+        "--set",
+        "transcode.preset=off",
+        "--set",
+        &keys,
+        "--set",
+        "live.publish_from_loopback=false",
+    ]);
     let (refused, _) = Encoder::bars(&platform.publish_url("live/church"), "320x180", 30, 30).wait(SOON);
     assert!(!refused, "no key, no publishing");
     let (refused, _) = Encoder::bars(&platform.publish_url("live/church?key=wrong"), "320x180", 30, 30).wait(SOON);
@@ -67,10 +101,19 @@ fn keys_open_streams_and_are_shown_nowhere() {
     let mut by_query = Encoder::bars(&platform.publish_url(&format!("live/church?key={key}")), "320x180", 30, 30);
     let playlist = platform.get_text("/live/church/index.m3u8", SOON);
     by_query.stop();
-    eventually("the stream is free again", SOON, || platform.get("/channels.json").text().contains("\"live\":false").then_some(()));
+    eventually("the stream is free again", SOON, || {
+        platform.get("/channels.json").text().contains("\"live\":false").then_some(())
+    });
     let _by_name = Encoder::bars(&platform.publish_url(&format!("live/{key}")), "320x180", 30, 30);
-    eventually("the stream is back", SOON, || platform.get("/channels.json").text().contains("\"live\":true").then_some(()));
-    let everything = [playlist, platform.get("/channels.json").text(), platform.get("/live/church/manifest.mpd").text(), platform.log()];
+    eventually("the stream is back", SOON, || {
+        platform.get("/channels.json").text().contains("\"live\":true").then_some(())
+    });
+    let everything = [
+        playlist,
+        platform.get("/channels.json").text(),
+        platform.get("/live/church/manifest.mpd").text(),
+        platform.log(),
+    ];
     assert!(everything.iter().all(|text| !text.contains(key)), "the key is shown: {everything:?}");
 }
 
@@ -80,23 +123,57 @@ fn passthrough_neither_loses_nor_reorders_frames() {
     let folder = tempfile::tempdir().expect("a folder");
     let source = folder.path().join("source.flv");
     let made = Encoder::run(&[
-        "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30,format=yuv420p", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", "8",
-        "-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", "30", "-sc_threshold", "0", "-c:a", "aac",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=320x180:rate=30,format=yuv420p",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=sample_rate=48000",
+        "-t",
+        "8",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-bf",
+        "2",
+        "-g",
+        "30",
+        "-sc_threshold",
+        "0",
+        "-c:a",
+        "aac",
         source.to_str().expect("a path"),
     ])
     .wait(SOON);
     assert!(made.0, "{}", made.1);
-    let mut sender = Encoder::run(&["-re", "-i", source.to_str().expect("a path"), "-c", "copy", "-f", "flv", &platform.publish_url("live/exact")]);
+    let mut sender = Encoder::run(&[
+        "-re",
+        "-i",
+        source.to_str().expect("a path"),
+        "-c",
+        "copy",
+        "-f",
+        "flv",
+        &platform.publish_url("live/exact"),
+    ]);
     sender.wait(Duration::from_secs(30));
-    eventually("the end", SOON, || platform.get("/live/exact/v0/index.m3u8").text().contains("#EXT-X-ENDLIST").then_some(()));
+    eventually("the end", SOON, || {
+        platform.get("/live/exact/v0/index.m3u8").text().contains("#EXT-X-ENDLIST").then_some(())
+    });
     let frames = |url: &str, map: &str| {
         let output = std::process::Command::new("ffmpeg")
             .args(["-v", "error", "-i", url, "-map", map, "-f", "framemd5", "-"])
             .output()
             .expect("ffmpeg is installed");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let sums: Vec<String> =
-            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit(',').next().map(|sum| sum.trim().to_owned())).collect();
+        let sums: Vec<String> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit(',').next().map(|sum| sum.trim().to_owned()))
+            .collect();
         sums
     };
     let wanted = frames(source.to_str().expect("a path"), "0:v:0");
@@ -105,7 +182,8 @@ fn passthrough_neither_loses_nor_reorders_frames() {
         assert_eq!(wanted.len(), got.len(), "{path}: frames lost");
         assert!(wanted == got, "{path}: frames differ or are out of order");
     }
-    let (before, after) = (packets(source.to_str().expect("a path"), 30, &[]), packets(&platform.url("/live/exact/index.m3u8"), 30, &[]));
+    let (before, after) =
+        (packets(source.to_str().expect("a path"), 30, &[]), packets(&platform.url("/live/exact/index.m3u8"), 30, &[]));
     let moved = shift(&before, &after, "audio") - shift(&before, &after, "video");
     assert!(moved.abs() <= 0.005, "sound moved against the picture by {moved} s");
 }
@@ -113,11 +191,15 @@ fn passthrough_neither_loses_nor_reorders_frames() {
 /// By how many seconds the packets of a kind moved, found by the sizes of a run of them.
 fn shift(before: &[Packet], after: &[Packet], kind: &str) -> f64 {
     const RUN: usize = 30;
-    let of_kind = |packets: &[Packet]| -> Vec<Packet> { packets.iter().filter(|packet| packet.kind == kind).cloned().collect() };
+    let of_kind =
+        |packets: &[Packet]| -> Vec<Packet> { packets.iter().filter(|packet| packet.kind == kind).cloned().collect() };
     let (before, after) = (of_kind(before), of_kind(after));
     // Where the sizes alone differ (parameter sets and the like are stripped), the order of pictures is known already.
     let steps = |run: &[Packet]| -> Vec<u64> { run.iter().map(|packet| packet.size).collect() };
     let wanted = steps(after.get(1..=RUN).expect("enough packets"));
-    let found = before.windows(RUN).position(|run| steps(run) == wanted).unwrap_or_else(|| panic!("{kind} packets are not those of the source"));
+    let found = before
+        .windows(RUN)
+        .position(|run| steps(run) == wanted)
+        .unwrap_or_else(|| panic!("{kind} packets are not those of the source"));
     after[1].pts - before[found].pts
 }
