@@ -44,6 +44,7 @@ const EVERYTHING: &[&str] = &[
     "api",
     "headwater",
     "testkit",
+    "e2e",
 ];
 /// A crate that tests may use beside what its own row allows.
 const FOR_TESTS: &str = "testkit";
