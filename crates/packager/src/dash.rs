@@ -63,11 +63,7 @@ impl Presentation {
         self.render_mpd_head(&mut text, last, now);
         periods.iter().for_each(|period| self.render_period(&mut text, period));
         if !self.ended {
-            let _ = writeln!(
-                text,
-                "  <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>",
-                Xml(&self.config.utc_timing_url)
-            );
+            let _ = writeln!(text, "  {}", UtcTiming(&self.config.utc_timing_url));
         }
         text.push_str("</MPD>\n");
         Ok(text.into())
@@ -171,14 +167,16 @@ impl Presentation {
         text.push_str("    </AdaptationSet>\n");
     }
 
-    /// The wall clock of the first media time of the Period; the `prft` of each segment says the same (23009-1 5.12).
+    /// The wall clock of the first media time of the Period; the `prft` of each segment says the same (23009-1 5.12). Without
+    /// the UTCTiming of its own Shaka reads the wall clock as an NTP time, and its live latency begins in 1900.
     fn render_producer_reference(&self, text: &mut String, period: &Period, id: usize, state: &TrackState) {
         let Some(timescale) = self.run(state, period).first().map(|segment| segment.timescale) else { return };
         let _ = writeln!(
             text,
-            "      <ProducerReferenceTime id=\"{id}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{}\" presentationTime=\"{}\"/>",
+            "      <ProducerReferenceTime id=\"{id}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{}\" presentationTime=\"{}\">{}</ProducerReferenceTime>",
             self.wall(period.start),
             rescale_nearest(period.start, Timescale::VIDEO, timescale),
+            UtcTiming(&self.config.utc_timing_url),
         );
     }
 
@@ -356,6 +354,15 @@ impl std::fmt::Display for FrameRate {
         } else {
             write!(f, "{}/1000", (self.0 * 1_000.0).round())
         }
+    }
+}
+
+/// Where a player asks for the time (23009-1 5.8.4.11).
+struct UtcTiming<'a>(&'a str);
+
+impl std::fmt::Display for UtcTiming<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", Xml(self.0))
     }
 }
 
