@@ -27,6 +27,8 @@ const WAITING_SAMPLES_MAX: usize = 2_048;
 /// EXTINF, rounded, may not exceed the target duration; this much over it still rounds down, lost sound
 /// packets included, in milliseconds.
 const TARGET_SLACK_MS: i64 = 350;
+/// An EXTINF this much over the target duration still rounds down to it, in milliseconds.
+const EXTINF_SLACK_MS: i64 = 490;
 /// What is left of a hole becomes a segment of its own from this length on, in milliseconds.
 const HOLE_CELL_MIN_MS: i64 = 500;
 /// A track this far behind the leader is not coming: its cells become gaps, in milliseconds.
@@ -163,6 +165,7 @@ impl Presentation {
         match self.tracks.iter().position(|state| state.name == *name) {
             None => {
                 let mut state = TrackState::new(name.clone(), role, track, self.origin);
+                state.longest_90k = self.extinf_max();
                 if self.leader.anchored {
                     state.clock.anchor(self.leader.shift);
                 }
@@ -406,8 +409,15 @@ impl Presentation {
     fn raise_target(&mut self, elapsed: i64) {
         if self.target_may_rise() && elapsed > self.target_max() {
             self.target_s = (elapsed - TARGET_SLACK_MS * 90).div_euclid(90_000) + 1;
+            let longest = self.extinf_max();
+            self.tracks.iter_mut().for_each(|state| state.longest_90k = longest);
             self.bump();
         }
+    }
+
+    /// Longest EXTINF that rounds to the target duration, in 90 kHz ticks.
+    fn extinf_max(&self) -> i64 {
+        (self.target_s * 1_000 + EXTINF_SLACK_MS) * 90
     }
 
     /// Longest cell that the target duration allows, in 90 kHz ticks.

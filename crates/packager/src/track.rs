@@ -74,6 +74,8 @@ pub(crate) struct TrackState {
     /// Parts before this segment were cut for another PART-TARGET and are not listed.
     pub(crate) parts_from_msn: u64,
     pub(crate) nominal_bits_per_second: u64,
+    /// Longest EXTINF that the target duration allows, in 90 kHz ticks.
+    pub(crate) longest_90k: i64,
     /// Wall time of presentation time zero.
     origin: Wall,
     held: Option<Sample>,
@@ -96,6 +98,7 @@ impl TrackState {
             part_target_us: None,
             parts_from_msn: 0,
             nominal_bits_per_second: 0,
+            longest_90k: i64::MAX,
             origin,
             held: None,
             open_part: Vec::new(),
@@ -369,6 +372,8 @@ impl TrackState {
         self.seal();
         let Some(segment) = self.segments.back_mut().filter(|segment| !segment.closed) else { return };
         segment.closed = true;
+        // A cut between B-frames can make decoding time longer than the presentation time that was cut.
+        segment.ticks = segment.ticks.min(rescale(self.longest_90k, Timescale::VIDEO, segment.timescale));
         segment.tail_lines = tail_lines(segment.msn, segment.ticks, segment.timescale);
         let keep_from = self.segments.len().saturating_sub(TS_CACHE_SEGMENTS);
         if let Some(old) = keep_from.checked_sub(1).and_then(|n| self.segments.get_mut(n)) {
