@@ -9,17 +9,38 @@ use media::{
 
 use crate::Random;
 
-/// SPS of libx264, High profile, 1280x720 at 30 frames per second.
-const SPS_720P: &[u8] = &[
-    0x67, 0x64, 0x00, 0x1f, 0xac, 0xd9, 0x40, 0x50, 0x05, 0xbb, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00, 0x00,
-    0x03, 0x03, 0xc0, 0xf1, 0x83, 0x19, 0x60,
+/// A frame rate, and the SPS that libx264 (High profile) writes for it at 1280x720 and at 640x360.
+type Header = ((i64, i64), &'static [u8], &'static [u8]);
+
+/// The first stands in for every other rate.
+const HEADERS: &[Header] = &[
+    (
+        (30, 1),
+        b"\x67\x64\x00\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\xc0\xf1\x83\x19\x60",
+        b"\x67\x64\x00\x1e\xac\xd9\x40\xa0\x2f\xf9\x70\x11\x00\x00\x03\x00\x01\x00\x00\x03\x00\x3c\x0f\x16\x2d\x96",
+    ),
+    (
+        (24, 1),
+        b"\x67\x64\x00\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\x00\xf1\x83\x19\x60",
+        b"\x67\x64\x00\x1e\xac\xd9\x40\xa0\x2f\xf9\x70\x11\x00\x00\x03\x00\x01\x00\x00\x03\x00\x30\x0f\x16\x2d\x96",
+    ),
+    (
+        (25, 1),
+        b"\x67\x64\x00\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\x20\xf1\x83\x19\x60",
+        b"\x67\x64\x00\x1e\xac\xd9\x40\xa0\x2f\xf9\x70\x11\x00\x00\x03\x00\x01\x00\x00\x03\x00\x32\x0f\x16\x2d\x96",
+    ),
+    (
+        (30000, 1001),
+        b"\x67\x64\x00\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\x00\x00\x3e\x90\x00\x0e\xa6\x00\xf1\x83\x19\x60",
+        b"\x67\x64\x00\x1e\xac\xd9\x40\xa0\x2f\xf9\x70\x11\x00\x00\x03\x03\xe9\x00\x00\xea\x60\x0f\x16\x2d\x96",
+    ),
+    (
+        (60, 1),
+        b"\x67\x64\x00\x20\xac\xd9\x40\x50\x05\xbb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x07\x80\xf1\x83\x19\x60",
+        b"\x67\x64\x00\x1e\xac\xd9\x40\xa0\x2f\xf9\x70\x11\x00\x00\x03\x00\x01\x00\x00\x03\x00\x78\x0f\x18\x31\x96",
+    ),
 ];
-/// SPS of libx264, High profile, 640x360 at 30 frames per second.
-const SPS_360P: &[u8] = &[
-    0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00, 0x01, 0x00, 0x00,
-    0x03, 0x00, 0x3c, 0x0f, 0x16, 0x2d, 0x96,
-];
-/// PPS of both.
+/// Their PPS.
 const PPS: &[u8] = &[0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
 /// AudioSpecificConfig: AAC-LC, two channels, 48,000 Hz.
 const ASC_48K: &[u8] = &[0x11, 0x90];
@@ -49,19 +70,19 @@ pub struct Samples {
 
 #[derive(Clone, Debug)]
 enum Shape {
-    Video { rate: (i64, i64), gop: Vec<i64>, b_frames: i64, key_bytes: usize, frame_bytes: usize },
+    Video { small: bool, rate: (i64, i64), gop: Vec<i64>, b_frames: i64, key_bytes: usize, frame_bytes: usize },
     Audio { frame_bytes: usize },
 }
 
 impl Samples {
     /// 1280x720 H.264 at 30 frames per second, a key frame every two seconds.
     pub fn video_720p() -> Self {
-        Self::video(SPS_720P, 20_000, 5_000)
+        Self::video(false, 20_000, 5_000)
     }
 
     /// 640x360 H.264 at 30 frames per second, a key frame every two seconds.
     pub fn video_360p() -> Self {
-        Self::video(SPS_360P, 6_000, 1_500)
+        Self::video(true, 6_000, 1_500)
     }
 
     /// Stereo AAC-LC at 48 kHz.
@@ -74,11 +95,10 @@ impl Samples {
         Self::audio(ASC_44K)
     }
 
-    fn video(sps: &'static [u8], key_bytes: usize, frame_bytes: usize) -> Self {
-        let sets = (vec![Bytes::from_static(sps)], vec![Bytes::from_static(PPS)]);
-        let config = avc::Config::from_parameter_sets(sets.0, sets.1).expect("constant parameter sets are valid");
-        let shape = Shape::Video { rate: (30, 1), gop: vec![60], b_frames: 0, key_bytes, frame_bytes };
-        Self::new(Track::new(CodecConfig::Avc(config)), shape)
+    fn video(small: bool, key_bytes: usize, frame_bytes: usize) -> Self {
+        let rate = (30, 1);
+        let shape = Shape::Video { small, rate, gop: vec![60], b_frames: 0, key_bytes, frame_bytes };
+        Self::new(header(small, rate), shape)
     }
 
     fn audio(record: &[u8]) -> Self {
@@ -90,10 +110,20 @@ impl Samples {
         Self { track, shape, start_ms: 0, rounded_to_ms: false, jitter_ms: 0, seed: 0 }
     }
 
-    /// Frames per second as a fraction: `(30_000, 1_001)` is 29.97. Nothing for sound.
+    /// Frames per second as a fraction: `(30_000, 1_001)` is 29.97. The decoder configuration says the same at 24, 25, 29.97, 30
+    /// and 60, and 30 otherwise. Nothing for sound.
     pub fn frame_rate(mut self, numerator: u32, denominator: u32) -> Self {
-        if let Shape::Video { rate, .. } = &mut self.shape {
+        if let Shape::Video { small, rate, .. } = &mut self.shape {
             *rate = (i64::from(numerator.max(1)), i64::from(denominator.max(1)));
+            self.track = header(*small, *rate);
+        }
+        self
+    }
+
+    /// The decoder configuration says `numerator / denominator` frames per second (one of the rates above) whatever the samples do.
+    pub fn claiming(mut self, numerator: u32, denominator: u32) -> Self {
+        if let Shape::Video { small, .. } = &self.shape {
+            self.track = header(*small, (i64::from(numerator), i64::from(denominator)));
         }
         self
     }
@@ -165,7 +195,9 @@ impl Samples {
     }
 
     fn pictures(&self, duration_ms: i64) -> Vec<Sample> {
-        let Shape::Video { rate, gop: gops, b_frames, key_bytes, frame_bytes } = &self.shape else { return Vec::new() };
+        let Shape::Video { rate, gop: gops, b_frames, key_bytes, frame_bytes, .. } = &self.shape else {
+            return Vec::new();
+        };
         let time = |n: i64| self.stamp(n * rate.1 * i64::from(Timescale::VIDEO.get()) / rate.0);
         let mut random = Random::new(self.seed);
         let mut cycle = gops.iter().copied().cycle();
@@ -213,6 +245,14 @@ impl Samples {
             last = sample.dts;
         }
     }
+}
+
+fn header(small: bool, rate: (i64, i64)) -> Track {
+    let known = HEADERS.iter().find(|header| header.0 == rate).or_else(|| HEADERS.first());
+    let (_, sps_720p, sps_360p) = known.expect("the table of headers is not empty");
+    let sps = Bytes::from_static(if small { sps_360p } else { sps_720p });
+    let config = avc::Config::from_parameter_sets(vec![sps], vec![Bytes::from_static(PPS)]);
+    Track::new(CodecConfig::Avc(config.expect("constant parameter sets are valid")))
 }
 
 /// Where the `n`th coded frame of a closed group of pictures is shown: a reference frame before the B-frames it closes.
@@ -263,6 +303,12 @@ mod tests {
         check(Samples::video_720p(), "avc1.64001F", Some((1280, 720)));
         check(Samples::video_360p(), "avc1.64001E", Some((640, 360)));
         check(Samples::audio_48k(), "mp4a.40.2", None);
+        for rate in [(24, 1), (25, 1), (30_000, 1_001), (30, 1), (60, 1)] {
+            for samples in [Samples::video_720p(), Samples::video_360p()] {
+                let video = samples.frame_rate(rate.0, rate.1).track().codec.video().expect("pictures");
+                assert_eq!(video.frame_rate, Some(rate));
+            }
+        }
         assert_eq!(Samples::audio_44k().track().timescale.get(), 44_100);
     }
 

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::finding::{Finding, Findings};
 
+/// Repeats of one S that are followed: more than a day of segments of a second.
+const REPEATS_MAX: i64 = 100_000;
+
 /// A Representation of a Period.
 type Key = (String, String);
 
@@ -81,16 +84,16 @@ impl Known {
         let mut number = template.start_number;
         for (n, s) in template.timeline.iter().enumerate() {
             let last_s = n + 1 == template.timeline.len();
-            for repeat in 0..=s.r.max(0) {
+            for repeat in 0..=s.r.clamp(0, REPEATS_MAX) {
                 let open = may_grow && last_s && repeat == s.r.max(0);
-                let (t, d) = (s.t + repeat * s.d, (!open).then_some(s.d));
+                let (t, d) = (s.t.saturating_add(repeat.saturating_mul(s.d)), (!open).then_some(s.d));
                 let (known_t, known_d) = self.segments.entry(number).or_insert((t, d));
                 let kept = *known_t == t && known_d.is_none_or(|known_d| d.is_none_or(|d| d == known_d));
                 out.check(kept, SEGMENT_CHANGED, s.line, || {
                     format!("{id}: segment {number} was at {known_t} for {known_d:?} and is at {t} for {d:?}")
                 });
                 *known_d = known_d.or(d);
-                number += 1;
+                number = number.saturating_add(1);
             }
         }
     }

@@ -63,7 +63,7 @@ fn check_head(mpd: &Mpd, out: &mut Findings) {
         out.check(mpd.publish_us.is_some(), PUBLISH_TIME, line, || "no publishTime".into());
         out.check(mpd.update_us.is_some(), UPDATE_PERIOD, line, || "dynamic without minimumUpdatePeriod".into());
         out.check(mpd.delay_us.is_some(), PRESENTATION_DELAY, line, || "no suggestedPresentationDelay".into());
-        out.check(!mpd.timings.is_empty(), UTC_TIMING, line, || "no UTCTiming".into());
+        out.check(mpd.timed, UTC_TIMING, line, || "no UTCTiming".into());
     } else {
         out.check(mpd.update_us.is_none(), UPDATE_PERIOD, line, || "static with minimumUpdatePeriod".into());
         let last = mpd.periods.last().and_then(|period| period.duration_us);
@@ -90,8 +90,8 @@ fn check_periods(mpd: &Mpd, out: &mut Findings) {
             (None, Some(_)) => true,
         };
         out.check(ordered, PERIOD_START, line, || format!("Period {:?} starts at {:?} us", period.id, period.start_us));
-        let end = before.and_then(|before| Some(before.start_us? + before.duration_us?));
-        let apart = end.is_none_or(|end| period.start_us.is_none_or(|start| end <= start + ROUNDING_US));
+        let end = before.and_then(|before| Some(before.start_us?.saturating_add(before.duration_us?)));
+        let apart = end.is_none_or(|end| period.start_us.is_none_or(|start| end <= start.saturating_add(ROUNDING_US)));
         out.check(apart, PERIOD_OVERLAP, line, || {
             format!("the Period before ends at {end:?} us, this one starts at {:?}", period.start_us)
         });
@@ -152,30 +152,30 @@ fn check_timeline(mpd: &Mpd, period: &Period, representation: &Representation, o
     for (n, s) in template.timeline.iter().enumerate() {
         let last = n + 1 == template.timeline.len();
         out.check(s.d > 0 && (s.r >= 0 || (s.r == -1 && last)), TIMELINE, s.line, || format!("{id}: {s:?}"));
-        let apart = expected.map(|expected| s.t - expected);
+        let apart = expected.map(|expected| s.t.saturating_sub(expected));
         out.check(apart.is_none_or(|ticks| ticks >= 0), TIMELINE_OVERLAP, s.line, || {
             format!("{id}: {s:?}, expected {expected:?}")
         });
         out.check(apart.is_none_or(|ticks| ticks <= 0), TIMELINE_GAP, s.line, || {
             format!("{id}: {s:?}, expected {expected:?}")
         });
-        expected = Some(s.t + s.d * (s.r.max(0) + 1));
+        expected = Some(s.end());
         if let Some(longest_us) = mpd.max_segment_us {
             let us = template.us(s.d);
-            out.check(us <= longest_us + ROUNDING_US, MAX_SEGMENT, s.line, || {
+            out.check(us <= longest_us.saturating_add(ROUNDING_US), MAX_SEGMENT, s.line, || {
                 format!("{id}: {us} us over {longest_us}")
             });
         }
     }
     if let Some(first) = template.timeline.first() {
-        let reaches = first.t + first.d > template.time_offset;
+        let reaches = first.t.saturating_add(first.d) > template.time_offset;
         out.check(reaches, TIME_OFFSET, first.line, || {
             format!("{id}: {first:?} with an offset of {}", template.time_offset)
         });
     }
     if let (Some(duration_us), Some(last)) = (period.duration_us, template.timeline.last()) {
-        let start_us = template.us(last.t + last.d * last.r.max(0) - template.time_offset);
-        out.check(start_us < duration_us + ROUNDING_US, BEYOND_PERIOD, last.line, || {
+        let start_us = template.us(last.end().saturating_sub(last.d).saturating_sub(template.time_offset));
+        out.check(start_us < duration_us, BEYOND_PERIOD, last.line, || {
             format!("{id}: a segment starts at {start_us} us of a Period of {duration_us} us")
         });
     }

@@ -20,6 +20,9 @@ pub(super) struct Mpd {
     pub(super) delay_us: Option<i64>,
     pub(super) max_segment_us: Option<i64>,
     pub(super) uris: Vec<(usize, String)>,
+    /// The MPD has a UTCTiming of its own.
+    pub(super) timed: bool,
+    /// Every UTCTiming, those of ProducerReferenceTime too.
     pub(super) timings: Vec<(usize, String, String)>,
     /// min, target, max in milliseconds.
     pub(super) latencies: Vec<(usize, [Option<i64>; 3])>,
@@ -81,6 +84,13 @@ pub(super) struct S {
     pub(super) r: i64,
 }
 
+impl S {
+    /// Where the last of its segments ends.
+    pub(super) fn end(&self) -> i64 {
+        self.t.saturating_add(self.d.saturating_mul(self.r.max(0).saturating_add(1)))
+    }
+}
+
 pub(super) fn parse(text: &str, out: &mut Findings) -> Option<Mpd> {
     let document = match Document::parse(text) {
         Ok(document) => document,
@@ -109,6 +119,7 @@ pub(super) fn parse(text: &str, out: &mut Findings) -> Option<Mpd> {
         duration_us: duration("mediaPresentationDuration"),
         delay_us: duration("suggestedPresentationDelay"),
         max_segment_us: duration("maxSegmentDuration"),
+        timed: children(root, "UTCTiming").next().is_some(),
         ..Mpd::default()
     };
     for node in root.descendants().filter(Node::is_element) {
@@ -180,7 +191,7 @@ fn template_of(node: Node) -> Template {
     };
     let mut timeline: Vec<S> = Vec::new();
     for s in children(node, "SegmentTimeline").flat_map(|timeline| children(timeline, "S")) {
-        let follows = timeline.last().map_or(0, |last| last.t + last.d * (last.r.max(0) + 1));
+        let follows = timeline.last().map_or(0, S::end);
         timeline.push(S { line: line(s), t: number(s, "t", follows), d: number(s, "d", 0), r: number(s, "r", 0) });
     }
     Template {

@@ -61,7 +61,7 @@ impl History {
         let behind = segments.last().cloned().unwrap_or_default();
         let breaks = behind.discontinuity_sequence.saturating_sub(header_discontinuity(delta, last));
         for mut segment in delta.segments.iter().cloned() {
-            segment.discontinuity_sequence += breaks;
+            segment.discontinuity_sequence = segment.discontinuity_sequence.saturating_add(breaks);
             segment.map = segment.map.or_else(|| behind.map.clone());
             segments.push(segment);
         }
@@ -115,7 +115,7 @@ fn header_discontinuity(delta: &Media, last: &Media) -> u64 {
     let first = delta.segments.first();
     first.map_or_else(
         || last.segments.first().map_or(0, |segment| segment.discontinuity_sequence),
-        |segment| segment.discontinuity_sequence - u64::from(segment.discontinuity),
+        |segment| segment.discontinuity_sequence.saturating_sub(segment.discontinuity.into()),
     )
 }
 

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use super::rules::*;
 use crate::finding::Findings;
 
+/// Largest number taken, so that sums and products of a few stay in 64 bits.
+const NUMBER_MAX: u64 = 1 << 40;
+/// Longest duration taken, in seconds: ten days.
+const SECONDS_MAX: i64 = 864_000;
 /// Attributes that are quoted-strings (RFC 8216bis 4.4).
 const QUOTED: &[&str] = &[
     "URI",
@@ -62,7 +66,7 @@ impl Attributes {
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        self.text(name)?.parse().ok()
+        self.text(name)?.parse().ok().filter(|number| *number <= NUMBER_MAX)
     }
 
     pub(crate) fn micros(&self, name: &str) -> Option<i64> {
@@ -463,7 +467,8 @@ fn require_micros(attributes: &Attributes, name: &str, tag: &str, line: usize, o
 }
 
 fn number(value: &str, tag: &str, line: usize, out: &mut Findings) -> u64 {
-    value.parse().unwrap_or_else(|_| {
+    let number = value.parse().ok().filter(|number| *number <= NUMBER_MAX);
+    number.unwrap_or_else(|| {
         out.add(TAG_VALUE, line, format!("{tag}:{value}"));
         0
     })
@@ -484,13 +489,18 @@ pub(crate) fn micros(decimal: &str) -> Option<i64> {
     }
     let padded: String = fraction.chars().chain("0000000".chars()).take(7).collect();
     let tenths: i64 = padded.parse().ok()?;
-    whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add((tenths + 5) / 10)
+    whole
+        .parse::<i64>()
+        .ok()
+        .filter(|whole| *whole <= SECONDS_MAX)?
+        .checked_mul(1_000_000)?
+        .checked_add((tenths + 5) / 10)
 }
 
 /// `YYYY-MM-DDThh:mm:ss[.fff](Z|+hh:mm)` in microseconds since 1970.
 pub(crate) fn date_us(text: &str) -> Option<i64> {
     let (date, time) = text.split_once('T')?;
-    let mut ymd = date.splitn(3, '-').map(|n| n.parse::<i64>().ok());
+    let mut ymd = date.splitn(3, '-').map(small);
     let (year, month, day) = (ymd.next()??, ymd.next()??, ymd.next()??);
     let (clock, offset_min) = match time.strip_suffix('Z') {
         Some(clock) => (clock, 0),
@@ -498,12 +508,12 @@ pub(crate) fn date_us(text: &str) -> Option<i64> {
             let at = time.rfind(['+', '-'])?;
             let (clock, zone) = (time.get(..at)?, time.get(at + 1..)?);
             let (hours, minutes) = zone.split_once(':').or_else(|| Some((zone.get(..2)?, zone.get(2..)?)))?;
-            let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+            let minutes = small(hours)? * 60 + small(minutes)?;
             (clock, if time.get(at..=at)? == "-" { -minutes } else { minutes })
         }
     };
     let mut hms = clock.splitn(3, ':');
-    let (hour, minute) = (hms.next()?.parse::<i64>().ok()?, hms.next()?.parse::<i64>().ok()?);
+    let (hour, minute) = (small(hms.next()?)?, small(hms.next()?)?);
     let seconds_us = micros(hms.next()?)?;
     let in_range =
         (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && seconds_us < 61_000_000;
@@ -511,6 +521,12 @@ pub(crate) fn date_us(text: &str) -> Option<i64> {
         let days = days_from_civil(year, month, day);
         ((days * 24 + hour) * 60 + minute - offset_min) * 60_000_000 + seconds_us
     })
+}
+
+/// A number of at most four digits.
+fn small(text: &str) -> Option<i64> {
+    let digits = text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date.

@@ -2,4 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod hostile;
 mod packaging;
+mod planted_dash;
+mod planted_hls;

@@ -211,6 +211,18 @@ fn regular_sources() {
     }
 }
 
+/// The first parts are cut before the samples contradict the header, and PART-TARGET stays.
+#[test]
+fn a_header_that_lies_about_its_frame_rate_makes_short_parts_and_nothing_worse() {
+    let picture = Samples::video_720p().frame_rate(24, 1).claiming(30, 1).gop(&[24]);
+    let sources = [video(picture), audio(Samples::audio_48k())];
+    let mut run = Run::new(Config::default());
+    run.begin(&sources);
+    run.play(&sources, 0, 20_000);
+    run.finish();
+    run.clean_but(&["part-under-target"]);
+}
+
 #[test]
 fn b_frames() {
     let picture = Samples::video_720p().frame_rate(25, 1).gop(&[50]).b_frames(3);
