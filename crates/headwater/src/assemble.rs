@@ -61,6 +61,7 @@ pub async fn serve(settings: Settings, with_demo: bool) -> Result<(), BoxError> 
     }
     rtmp.stop();
     http.drain(Duration::from_millis(settings.server.shutdown_grace_ms.into())).await;
+    rtmp.stopped().await;
     ops.abort();
     Ok(())
 }

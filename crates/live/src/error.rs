@@ -3,11 +3,15 @@ use std::net::SocketAddr;
 use base::Fault;
 use thiserror::Error;
 
+use crate::FeedError;
+
 /// What can go wrong when the live plane is set up.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The listener's address is not one, or could not be taken.
-    #[error("cannot listen for RTMP on {address}; is another server running there? Choose another with --rtmp HOST:PORT")]
+    #[error(
+        "cannot listen for RTMP on {address}; is another server running there? Choose another with --rtmp HOST:PORT"
+    )]
     Listen {
         /// As configured.
         address: String,
@@ -46,13 +50,36 @@ pub(crate) enum ConnectionError {
     Bitrate { stream: base::StreamId, kbps: u64, limit: u32 },
     #[error("another publisher took over {stream}")]
     TakenOver { stream: base::StreamId },
-    #[error("{stream} sent no keyframe within {seconds} s")]
+    #[error(
+        "{stream} sent nothing that decoding can begin with (no keyframe, or no decoder configuration) for {seconds} s"
+    )]
     NoKeyframe { stream: base::StreamId, seconds: u64 },
+    #[error("the timestamps of {stream} stood still for {seconds} s")]
+    ClockStandsStill { stream: base::StreamId, seconds: u32 },
+    #[error("the player stopped")]
+    Stopped,
     #[error("refused: {0}")]
     Refused(String),
 }
 
 impl ConnectionError {
+    /// What became of a publisher's frames, with the name of its stream.
+    pub(crate) fn of_feed(error: FeedError, stream: &base::StreamId) -> Self {
+        let stream = stream.clone();
+        match error {
+            FeedError::Packaging(source) => Self::Packaging { stream, source },
+            FeedError::Bitrate { kbps, limit } => Self::Bitrate { stream, kbps, limit },
+            FeedError::NoKeyframe(seconds) => Self::NoKeyframe { stream, seconds },
+            FeedError::ClockStandsStill(seconds) => Self::ClockStandsStill { stream, seconds },
+            FeedError::TakenOver => Self::TakenOver { stream },
+        }
+    }
+
+    /// Whether the peer was told something that it should have the time to read.
+    pub(crate) fn was_told(&self) -> bool {
+        !matches!(self, Self::Io(_) | Self::WriteTimeout { .. })
+    }
+
     /// A bounded label for metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {
@@ -64,6 +91,8 @@ impl ConnectionError {
             Self::Bitrate { .. } => "bitrate",
             Self::TakenOver { .. } => "taken_over",
             Self::NoKeyframe { .. } => "no_keyframe",
+            Self::ClockStandsStill { .. } => "clock_stands_still",
+            Self::Stopped => "stopped",
             Self::Refused(_) => "refused",
         }
     }

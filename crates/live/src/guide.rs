@@ -1,5 +1,5 @@
-//! `/channels.json`: what is on air, for the viewer app. With `?after=VERSION` the answer waits for a newer one, so that one
-//! request tells every viewer of a change at once.
+//! `/channels.json`: what can be watched, for the viewer app. With `?after=VERSION` the answer waits for another version, so that
+//! one request tells every viewer of a change at once.
 
 use std::time::Duration;
 
@@ -29,10 +29,12 @@ struct Channel {
     name: String,
     title: String,
     live: bool,
+    /// When the current or last publisher went on air.
     started_at: Option<String>,
     hls: String,
     dash: String,
-    thumbnail: String,
+    /// `null` until there is a picture, and where none can be made.
+    thumbnail: Option<String>,
     video: Option<Video>,
     audio: Option<Audio>,
     renditions: Vec<Rendition>,
@@ -64,21 +66,23 @@ struct Rendition {
     bandwidth: u64,
 }
 
-/// The guide, at once or when its version is above `after`.
+/// The guide, at once or when its version is another than `after`.
 pub(crate) async fn answer(hub: &Hub, after: Option<&str>) -> Response<Body> {
     let mut version = hub.watch_version();
     if let Some(after) = after.and_then(|text| text.parse::<u64>().ok()) {
         // Without a change in time the current guide is the answer.
-        let _ = tokio::time::timeout(WAIT, version.wait_for(|version| *version > after)).await;
+        let _ = tokio::time::timeout(WAIT, version.wait_for(|version| *version != after)).await;
     }
     let version = *version.borrow();
-    let channels = hub.all().iter().map(|stream| channel(stream)).collect();
+    let can_picture = hub.capabilities.tool().is_ok();
+    let watchable = hub.all().into_iter().filter(|stream| stream.is_watchable());
+    let channels = watchable.map(|stream| channel(&stream, can_picture)).collect();
     json(&Guide { version, server: concat!("headwater ", env!("CARGO_PKG_VERSION")), channels })
 }
 
-fn channel(stream: &Stream) -> Channel {
+fn channel(stream: &Stream, can_picture: bool) -> Channel {
     let summary = stream.summary();
-    let stats = stream.present(|presentation| presentation.stats());
+    let (stats, keyframe) = stream.present(|presentation| (presentation.stats(), presentation.latest_keyframe()));
     let tracks = stream.ring().tracks().clone();
     let video = tracks.video.and_then(|track| {
         let info = track.codec.video()?;
@@ -86,7 +90,12 @@ fn channel(stream: &Stream) -> Channel {
         let source = stats.tracks.iter().find(|stats| stats.name == crate::hub::track_name(track.kind()));
         let nominal = source.map(|stats| stats.frame_rate).filter(|rate| *rate > 0.0);
         let frame_rate = nominal.unwrap_or_else(|| header_rate(info.frame_rate));
-        Some(Video { codec: track.codec.name(), width: info.width, height: info.height, frame_rate: rounded(frame_rate) })
+        Some(Video {
+            codec: track.codec.name(),
+            width: info.width,
+            height: info.height,
+            frame_rate: rounded(frame_rate),
+        })
     });
     let audio = tracks.audio.and_then(|track| {
         let info = track.codec.audio()?;
@@ -105,7 +114,7 @@ fn channel(stream: &Stream) -> Channel {
         started_at: summary.started_at.map(|at| at.to_string()),
         hls: format!("/{id}/index.m3u8"),
         dash: format!("/{id}/manifest.mpd"),
-        thumbnail: format!("/{id}/thumb.jpg"),
+        thumbnail: (can_picture && keyframe.is_some()).then(|| format!("/{id}/thumb.jpg")),
         video,
         audio,
         renditions: renditions.collect(),

@@ -60,8 +60,12 @@ pub(crate) struct Claim<'a> {
 /// Why a publisher is refused; shown to the publisher, so it names no other stream and no key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Refusal {
-    #[error(transparent)]
-    Name(#[from] base::id::InvalidStreamId),
+    /// Without the name: it may be a mistyped key.
+    #[error(
+        "application and stream names are 1 to {} of A-Z a-z 0-9 - _ . ~ + @, not a dot first",
+        base::id::NAME_BYTES_MAX
+    )]
+    Name,
     #[error("a stream key is needed: publish to rtmp://HOST/APP/NAME?key=KEY")]
     KeyNeeded,
     #[error("this stream key does not open this stream")]
@@ -80,7 +84,7 @@ pub(crate) fn authorise(config: &Config, claim: Claim<'_>) -> Result<StreamId, R
     if let Some(stream) = by_name {
         return Ok(stream);
     }
-    let stream = StreamId::new(claim.app, claim.name)?;
+    let stream = StreamId::new(claim.app, claim.name).map_err(|_| Refusal::Name)?;
     if let Some(candidate) = claim.key {
         let opens = |entry: &PublishKey| entry.covers(&stream) && entry.key.matches(candidate);
         if config.publish_keys.iter().any(opens) {
@@ -172,6 +176,12 @@ mod tests {
         check(&["live/church=sesame"], THERE, "sesame", None, Ok("live/church"));
         check(&["live/church=sesame"], HERE, "sesame", None, Ok("live/church"));
         check(&["encoder/church=sesame"], THERE, "sesame", None, Err(Refusal::KeyNeeded));
+    }
+
+    #[test]
+    fn a_mistyped_key_as_the_name_is_not_repeated() {
+        check(&["live/church=open sesame"], THERE, "open sesam", None, Err(Refusal::Name));
+        assert!(!Refusal::Name.to_string().contains("sesam"));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use packager::{Role, TrackName};
 use tracing::{info, warn};
 use transcode::{Event, Feed, Ladder, LadderEvents, Plan, Preset, Source};
 
-use crate::hub::{Hub, Stream, Tracks};
+use crate::{
+    hub::{Hub, Stream, Tracks},
+    lock::lock,
+};
 
 /// A stream's place for its ladder.
 #[derive(Default)]
@@ -20,7 +23,7 @@ struct Running {
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
-        self.0.lock().expect("no code panics while it holds the ladder")
+        lock(&self.0)
     }
 
     pub(crate) fn push_track(&self, track: &Track) {

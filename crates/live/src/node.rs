@@ -1,19 +1,10 @@
 //! The live plane of one node.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base::{Clock, StreamId};
-use packager::Spill;
-use store::Key;
-use tracing::warn;
 
-use crate::{
-    Config, Error, Origin, PublishError, Publisher, RtmpListener, StreamSummary,
-    hub::{Hub, Stream},
-};
-
-/// How often closed segments are looked at for storing.
-const SPILL_INTERVAL: Duration = Duration::from_secs(1);
+use crate::{Config, Error, Origin, PublishError, Publisher, RtmpListener, StreamSummary, hub::Hub, spill};
 
 /// What the live plane is made of.
 #[derive(Clone, Debug)]
@@ -24,7 +15,8 @@ pub struct Settings {
     pub transcode: transcode::Config,
     /// The FFmpeg of this machine.
     pub capabilities: transcode::Capabilities,
-    /// Where the rewind window beyond memory goes; without it the window is what memory holds.
+    /// Where the rewind window beyond memory goes; without it all of the window is in memory. What is below `live/` in it is the
+    /// node's own, and deleted at its start.
     pub store: Option<store::Objects>,
 }
 
@@ -54,7 +46,7 @@ impl Live {
         let store = settings.store.clone();
         let hub = Hub::new(settings, clock);
         if let Some(store) = store {
-            tokio::spawn(spill_windows(Arc::downgrade(&hub), store));
+            tokio::spawn(spill::run(Arc::downgrade(&hub), store));
         }
         Self { hub }
     }
@@ -89,48 +81,4 @@ impl Live {
     pub fn rtmp_players(&self) -> usize {
         self.hub.all().iter().map(|stream| stream.fanout.players()).sum()
     }
-}
-
-/// The stored object of a stream: `live/APP/NAME/CREATED/OBJECT`, one folder a life of the stream.
-pub(crate) fn object_key(stream: &Stream, object: &str) -> Result<Key, store::Error> {
-    Key::new(&format!("live/{}/{}/{object}", stream.id, stream.created.unix_ms()))
-}
-
-/// Moves segments older than the memory window to the store, and deletes what left the rewind window. A slow or absent store
-/// delays only this: what cannot be stored becomes a gap when memory lets it go.
-async fn spill_windows(hub: std::sync::Weak<Hub>, store: store::Objects) {
-    let mut interval = tokio::time::interval(SPILL_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let Some(hub) = hub.upgrade() else { return };
-        for stream in hub.all() {
-            while let Some(spill) = stream.present(packager::Presentation::next_spill) {
-                let result = put(&store, &stream, &spill).await;
-                stream.present(|presentation| match &result {
-                    Ok(()) => presentation.spilled(&spill),
-                    Err(_) => presentation.spill_failed(&spill),
-                });
-                if let Err(error) = result {
-                    warn!(stream = %stream.id, object = spill.object, error = %crate::telemetry::chain(&error), "a segment could not be stored");
-                    break;
-                }
-            }
-            while let Some(object) = stream.present(packager::Presentation::next_discarded) {
-                if let Ok(key) = object_key(&stream, &object)
-                    && let Err(error) = store.delete(&key).await
-                {
-                    warn!(stream = %stream.id, object, error = %crate::telemetry::chain(&error), "a stored segment could not be deleted");
-                }
-            }
-        }
-    }
-}
-
-async fn put(store: &store::Objects, stream: &Stream, spill: &Spill) -> Result<(), store::Error> {
-    let pieces = spill.plan.pieces.iter().filter_map(|piece| match piece {
-        packager::Piece::Inline(bytes) | packager::Piece::Shared(bytes) => Some(bytes.clone()),
-        packager::Piece::File { .. } | packager::Piece::Pending { .. } => None,
-    });
-    store.put(&object_key(stream, &spill.object)?, pieces.collect()).await
 }

@@ -34,6 +34,9 @@ pub(super) fn check(settings: &Settings, merged: &Merged, problems: &mut Vec<Pro
             wrong(section, key, what, &format!("{} to {}", range.start(), range.end()));
         }
     }
+    if let Err(error) = settings.live.check() {
+        wrong("live", error.key, error.to_string(), &format!("{} to {}", error.range.start(), error.range.end()));
+    }
     for (section, key, address) in addresses(settings) {
         if !is_address(address) {
             let what = format!("{section}.{key} = {address:?} is not an address with a port");
@@ -44,12 +47,9 @@ pub(super) fn check(settings: &Settings, merged: &Merged, problems: &mut Vec<Pro
 
 /// The ranges that the settings' texts name.
 fn ranges(settings: &Settings) -> Vec<(&'static str, &'static str, u32, RangeInclusive<u32>)> {
-    let (server, live, transcode) = (&settings.server, &settings.live, &settings.transcode);
+    let (server, transcode) = (&settings.server, &settings.transcode);
     vec![
         ("server", "shutdown_grace_ms", server.shutdown_grace_ms, 0..=600_000),
-        ("live", "segment_duration_ms", live.segment_duration_ms, 500..=10_000),
-        ("live", "part_duration_ms", live.part_duration_ms, 100..=1_000),
-        ("live", "gather_ms", live.gather_ms, 0..=50),
         ("transcode", "nice", transcode.nice, 0..=19),
     ]
 }
@@ -97,6 +97,7 @@ mod tests {
         check("live", "rtmp", "rtmp://localhost");
         check("server", "log_level", "loud");
         check("live", "part_duration_ms", "99");
+        check("live", "window_ms", "5");
         check("transcode", "nice", "20");
         check("transcode", "preset", "defualt");
         check("transcode", "encoder", "x264");

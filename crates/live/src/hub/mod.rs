@@ -7,25 +7,30 @@ mod stream;
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use base::{Clock, StreamId};
 use tokio::{runtime::Handle, sync::watch};
-use tracing::info;
+use tracing::{error, info};
 
 pub(crate) use self::{
     meter::Figures,
-    publisher::FeedError,
-    ring::{Item, Tracks},
+    ring::{Item, Ring, Tracks},
     stream::{Stream, track_name},
 };
 pub use self::{
-    publisher::{PublishError, Publisher},
+    publisher::{FeedError, PublishError, Publisher},
     stream::StreamSummary,
 };
-use crate::{Config, node::Settings, telemetry};
+use crate::{
+    Config,
+    lock::lock,
+    node::Settings,
+    telemetry::{self, Counters},
+};
 
 /// How often windows are trimmed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,6 +42,9 @@ pub(crate) struct Hub {
     pub(crate) capabilities: Arc<transcode::Capabilities>,
     pub(crate) store: Option<store::Objects>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Counters,
+    /// True from [`Hub::stop`] on.
+    stopping: watch::Sender<bool>,
     streams: Mutex<BTreeMap<StreamId, Arc<Stream>>>,
     /// Counts changes of what the guide shows.
     version: watch::Sender<u64>,
@@ -46,14 +54,18 @@ pub(crate) struct Hub {
 impl Hub {
     /// A hub on the current runtime, with its housekeeping.
     pub(crate) fn new(settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        // No version of an earlier process: a viewer app that outlived it must not take this guide for the one it has.
+        let first_version = u64::try_from(clock.wall().unix_ms()).unwrap_or_default();
         let hub = Arc::new(Self {
+            counters: Counters::new(),
+            stopping: watch::Sender::new(false),
             config: Arc::new(settings.live),
             transcode: Arc::new(settings.transcode),
             capabilities: Arc::new(settings.capabilities),
             store: settings.store,
             clock,
             streams: Mutex::default(),
-            version: watch::Sender::new(1),
+            version: watch::Sender::new(first_version),
             runtime: Handle::current(),
         });
         let weak = Arc::downgrade(&hub);
@@ -73,21 +85,24 @@ impl Hub {
     }
 
     fn streams(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Stream>>> {
-        self.streams.lock().expect("no code panics while it holds the streams")
+        lock(&self.streams)
     }
 
     /// Makes the caller the stream's publisher.
     pub(crate) fn publish(self: &Arc<Self>, id: &StreamId) -> Result<Publisher, PublishError> {
-        let stream = {
-            let mut streams = self.streams();
-            let limit = self.config.streams_max;
-            if !streams.contains_key(id) && streams.len() >= limit as usize {
-                return Err(PublishError::Full(limit));
-            }
-            let create = || Arc::new(Stream::new(id.clone(), self.config.clone(), self.clock.clone()));
-            streams.entry(id.clone()).or_insert_with(create).clone()
-        };
+        if self.is_stopping() {
+            return Err(PublishError::Stopping);
+        }
+        let mut streams = self.streams();
+        let limit = self.config.streams_max;
+        if !streams.contains_key(id) && streams.len() >= limit as usize {
+            return Err(PublishError::Full(limit));
+        }
+        let create = || Stream::new(id.clone(), self.config.clone(), self.clock.clone(), self.counters.clone());
+        let stream = streams.entry(id.clone()).or_insert_with(|| Arc::new(create())).clone();
+        // Under the lock, so that the stream does not expire in between.
         let (generation, taken_over) = stream.occupy().map_err(|()| PublishError::Taken(id.clone()))?;
+        drop(streams);
         telemetry::published(id);
         Ok(Publisher::new(self.clone(), stream, generation, taken_over))
     }
@@ -97,15 +112,30 @@ impl Hub {
         if !stream.vacate(generation) {
             return;
         }
-        telemetry::unpublished(&stream.id);
         let grace = Duration::from_millis(self.config.reconnect_ms.into());
+        let mut stopping = self.stopping.subscribe();
         self.runtime.clone().spawn(async move {
-            tokio::time::sleep(grace).await;
+            // Nobody can come back to a node that stops.
+            tokio::select! {
+                () = tokio::time::sleep(grace) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
             if stream.finish(generation) {
                 info!(stream = %stream.id, "off air");
                 self.changed();
             }
         });
+    }
+
+    /// Ends every stream: publishers are told to let go, and nobody is waited for to come back.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.all().iter().for_each(|stream| stream.dismiss());
+    }
+
+    /// Whether the node is going off air.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
     }
 
     /// A stream by its name.
@@ -136,16 +166,20 @@ impl Hub {
     }
 
     fn expire(&self) {
-        let gone: Vec<Arc<Stream>> = self.all().into_iter().filter(|stream| stream.expire()).collect();
-        for stream in &gone {
-            // A publisher may have come back in this moment: then the stream is not ended any more.
-            self.streams().retain(|_, kept| !Arc::ptr_eq(kept, stream) || !kept.is_ended());
-        }
-        if !gone.is_empty() {
-            self.changed();
-        }
         for stream in self.all() {
-            telemetry::presentation(&stream.id, &stream.present(|presentation| presentation.stats()));
+            let work = || {
+                stream.expire();
+                stream.metrics.presentation(&stream.present(|presentation| presentation.stats()));
+            };
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                telemetry::housekeeping_panic();
+                error!(stream = %stream.id, "the stream's housekeeping panicked; other streams go on");
+            }
+        }
+        let before = self.streams().len();
+        self.streams().retain(|_, stream| !stream.is_expired());
+        if self.streams().len() != before {
+            self.changed();
         }
         telemetry::streams(self.all().iter().filter(|stream| !stream.is_ended()).count());
     }

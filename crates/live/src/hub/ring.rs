@@ -88,15 +88,16 @@ impl Ring {
         tracks.iter().for_each(|track| self.push_track(track.clone()));
     }
 
+    /// A new configuration: what is older can be decoded by those who are reading already, and is no entrance any more.
     pub(crate) fn push_track(&mut self, track: Track) {
+        self.keyframe = None;
         self.tracks.set(track.clone());
         self.items.push_back(Item::Track(track));
         self.trim();
     }
 
     pub(crate) fn push_sample(&mut self, kind: TrackKind, sample: Sample) {
-        // Without video every frame is an entrance.
-        if sample.sync && (kind == TrackKind::Video || self.tracks.video.is_none()) {
+        if sample.sync && Self::is_entrance(&self.tracks, kind) {
             self.previous_keyframe = self.keyframe.replace(self.end());
         }
         self.bytes += sample.payload.len();
@@ -107,6 +108,11 @@ impl Ring {
     /// Where a new reader starts: the newest keyframe, or the end when there is none.
     pub(crate) fn entrance(&self) -> u64 {
         self.keyframe.unwrap_or_else(|| self.end())
+    }
+
+    /// Whether a sample of `kind` that is a sync sample is an entrance: without video every frame is one.
+    pub(crate) fn is_entrance(tracks: &Tracks, kind: TrackKind) -> bool {
+        kind == TrackKind::Video || tracks.video.is_none()
     }
 
     /// The items from number `from`; `None` when some of them are gone and the reader must start again at [`Ring::entrance`].
@@ -154,7 +160,13 @@ mod tests {
     }
 
     fn with_video() -> Ring {
-        let opus = media::codec::opus::Config { channels: 2, pre_skip: 0, input_sample_rate: 48_000, output_gain: 0, mapping_family: 0 };
+        let opus = media::codec::opus::Config {
+            channels: 2,
+            pre_skip: 0,
+            input_sample_rate: 48_000,
+            output_gain: 0,
+            mapping_family: 0,
+        };
         let mut ring = Ring::default();
         ring.push_track(Track::new(media::CodecConfig::Opus(opus)));
         ring.tracks.video = ring.tracks.audio.clone();
@@ -185,6 +197,29 @@ mod tests {
         }
         assert_eq!(times(&ring, reader), None);
         assert_eq!(times(&ring, ring.entrance()), Some(vec![300]));
+    }
+
+    #[test]
+    fn a_new_configuration_closes_the_entrance_until_the_next_keyframe() {
+        let mut ring = with_video();
+        video(&mut ring, 0, true, 10);
+        let track = ring.tracks().video.clone().unwrap();
+        ring.push_track(track);
+        video(&mut ring, 1, false, 10);
+        assert_eq!(ring.entrance(), ring.end());
+        video(&mut ring, 2, true, 10);
+        assert_eq!(times(&ring, ring.entrance()), Some(vec![2]));
+    }
+
+    #[test]
+    fn without_a_picture_every_frame_is_an_entrance() {
+        let mut ring = with_video();
+        ring.tracks.video = None;
+        for dts in 0..1_000 {
+            ring.push_sample(TrackKind::Audio, sample(dts, true, 10));
+            assert_eq!(times(&ring, ring.entrance()), Some(vec![dts]));
+        }
+        assert!(ring.items.len() as u64 <= RING_FRAMES_MIN + 1, "{}", ring.items.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use base::{Clock, StreamId, Wall};
+use base::{Clock, Mono, StreamId, Wall};
 use media::{Sample, Track, TrackKind};
 use packager::{Presentation, Role, TrackName};
 use tokio::sync::{Notify, watch};
@@ -15,15 +15,25 @@ use super::{
     meter::Figures,
     ring::{Item, Ring},
 };
-use crate::{Config, ladder, rtmp::Fanout};
+use crate::{
+    Config, ladder,
+    lock::lock,
+    rtmp::Fanout,
+    telemetry::{Counters, StreamMetrics},
+};
 
-/// A stream and everything that reads from it. Cheap to share; locks are held for memory work only.
+/// A stream and everything that reads from it. Cheap to share; locks are held for memory work only, never across an await.
+///
+/// Order of locks: the hub's streams, then `state`, then any one of the others.
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Arc<dyn Clock>,
     /// When the stream was created: the zero of its timeline.
     pub(crate) created: Wall,
+    created_mono: Mono,
+    pub(crate) counters: Counters,
+    pub(crate) metrics: StreamMetrics,
     ring: Mutex<Ring>,
     /// Wakes readers of the ring.
     pub(crate) frames: Notify,
@@ -43,6 +53,7 @@ pub(crate) struct Stream {
 #[derive(Debug, Default)]
 struct State {
     publishing: bool,
+    /// When the current or last publisher's first frames came.
     since: Option<Wall>,
     ended_at: Option<Wall>,
     figures: Figures,
@@ -79,8 +90,11 @@ pub(crate) fn track_name(kind: TrackKind) -> TrackName {
 }
 
 impl Stream {
-    pub(crate) fn new(id: StreamId, config: Arc<Config>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(id: StreamId, config: Arc<Config>, clock: Arc<dyn Clock>, counters: Counters) -> Self {
         Self {
+            counters,
+            metrics: StreamMetrics::new(&id),
+            created_mono: clock.mono(),
             presentation: Mutex::new(Presentation::new(config.packager())),
             fanout: Fanout::new(&config),
             created: clock.wall(),
@@ -100,13 +114,13 @@ impl Stream {
 
     /// The frames, for readers.
     pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().expect("no code panics while it holds the ring")
+        lock(&self.ring)
     }
 
     /// Reads or changes the presentation, and wakes blocked answers when that changed what they would say.
     pub(crate) fn present<T>(&self, work: impl FnOnce(&mut Presentation) -> T) -> T {
         let (result, version) = {
-            let mut presentation = self.presentation.lock().expect("no code panics while it holds the presentation");
+            let mut presentation = lock(&self.presentation);
             let result = work(&mut presentation);
             (result, presentation.version())
         };
@@ -124,25 +138,46 @@ impl Stream {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Time since the stream was created, in milliseconds, whatever happens to the machine's wall clock.
+    pub(super) fn elapsed_ms(&self) -> i64 {
+        let elapsed = self.clock.mono().since(self.created_mono);
+        i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether players may join: the stream is on air, or an encoder has just taken it.
+    pub(crate) fn is_playable(&self) -> bool {
+        !self.is_ended() || self.state().publishing
+    }
+
+    /// Whether viewers can have its Multivariant Playlist.
+    pub(crate) fn is_watchable(&self) -> bool {
+        self.present(|presentation| presentation.multivariant_playlist().is_ok())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds the state")
+        lock(&self.state)
     }
 
     /// Takes the publisher's place. `Err` when it is taken and may not be taken over.
     pub(super) fn occupy(&self) -> Result<(u64, Arc<Notify>), ()> {
         let mut state = self.state();
         if state.publishing {
-            let (true, Some(previous)) = (self.config.takeover, state.taken_over.take()) else { return Err(()) };
+            let Some(previous) = state.taken_over.as_ref().filter(|_| self.config.takeover) else { return Err(()) };
             previous.notify_one();
         }
         let taken_over = Arc::new(Notify::new());
         state.publishing = true;
-        state.since = Some(self.clock.wall());
         state.ended_at = None;
         state.notices.clear();
         state.taken_over = Some(taken_over.clone());
-        self.ended.store(false, Ordering::Release);
         Ok((self.generation.fetch_add(1, Ordering::AcqRel) + 1, taken_over))
+    }
+
+    /// Tells the publisher's connection to let go.
+    pub(super) fn dismiss(&self) {
+        if let Some(publisher) = &self.state().taken_over {
+            publisher.notify_one();
+        }
     }
 
     /// Whether `generation` is still the newest publisher.
@@ -153,6 +188,9 @@ impl Stream {
     /// The timeline of a new publisher begins.
     pub(super) fn begin(&self, tracks: &[Track]) -> Result<(), packager::Error> {
         let now = self.clock.wall();
+        let mut state = self.state();
+        state.since = Some(now);
+        self.ended.store(false, Ordering::Release);
         self.ring().restart(tracks);
         self.frames.notify_waiters();
         let leader = tracks.iter().map(Track::kind).min();
@@ -168,7 +206,8 @@ impl Stream {
     /// A track's configuration changed in mid-stream.
     pub(super) fn set_track(&self, track: Track) -> Result<(), packager::Error> {
         let kind = track.kind();
-        let role = if kind == TrackKind::Video || self.ring().tracks().video.is_none() { Role::Leader } else { Role::Audio };
+        let role =
+            if kind == TrackKind::Video || self.ring().tracks().video.is_none() { Role::Leader } else { Role::Audio };
         self.ring().push_track(track.clone());
         self.frames.notify_waiters();
         self.ladder.push_track(&track);
@@ -185,10 +224,14 @@ impl Stream {
 
     /// The publisher `generation` is gone: its last frames are published, and the stream waits for its return.
     pub(super) fn vacate(&self, generation: u64) -> bool {
+        let mut state = self.state();
         if !self.is_current(generation) {
             return false;
         }
-        self.state().publishing = false;
+        state.publishing = false;
+        state.taken_over = None;
+        state.figures = Figures::default();
+        self.metrics.ingest(&state.figures);
         self.ladder.stop();
         let now = self.clock.wall();
         self.present(|presentation| presentation.end_epoch(now));
@@ -203,7 +246,6 @@ impl Stream {
         }
         state.ended_at = Some(self.clock.wall());
         self.ended.store(true, Ordering::Release);
-        drop(state);
         self.present(Presentation::end);
         self.ring().clear();
         self.fanout.end();
@@ -211,15 +253,22 @@ impl Stream {
         true
     }
 
-    /// Drops what left the rewind window; true when the whole stream has.
-    pub(super) fn expire(&self) -> bool {
+    /// Drops what left the rewind window.
+    pub(super) fn expire(&self) {
         let now = self.clock.wall();
         self.present(|presentation| presentation.expire(now));
-        let window_ms = i64::from(self.config.window_ms);
-        self.state().ended_at.is_some_and(|ended| now.unix_ms() - ended.unix_ms() > window_ms)
+    }
+
+    /// Whether all of the stream left the rewind window, or it ended without ever having had any frames.
+    pub(super) fn is_expired(&self) -> bool {
+        let window_ms = i64::from(self.config.packager().window_ms);
+        let state = self.state();
+        let age_ms = |ended: Wall| self.clock.wall().unix_ms() - ended.unix_ms();
+        state.ended_at.is_some_and(|ended| state.since.is_none() || age_ms(ended) > window_ms)
     }
 
     pub(super) fn set_figures(&self, figures: Figures) {
+        self.metrics.ingest(&figures);
         self.state().figures = figures;
     }
 
@@ -239,7 +288,7 @@ impl Stream {
         let state = self.state();
         StreamSummary {
             id: self.id.clone(),
-            live: !self.is_ended(),
+            live: !self.is_ended() && state.since.is_some(),
             started_at: state.since,
             kbps: state.figures.kbps,
             frame_rate: state.figures.frame_rate,

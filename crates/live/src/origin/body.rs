@@ -53,7 +53,7 @@ impl State {
             self.pieces.push_front(Piece::File { object: object.clone(), offset: offset + now, len: len - now });
         }
         let store = self.store.as_ref().ok_or("the segment is stored, but there is no store")?;
-        let key = crate::node::object_key(&self.stream, &object)?;
+        let key = crate::spill::object_key(&self.stream, &object)?;
         Ok(store.get_range(&key, offset..offset + now).await?)
     }
 

@@ -63,7 +63,13 @@ impl Origin {
         match *request.method() {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => return answer::preflight(),
-            _ => return answer::problem(StatusCode::METHOD_NOT_ALLOWED, Keep::Never, "only GET, HEAD and OPTIONS are answered here"),
+            _ => {
+                return answer::problem(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    Keep::Never,
+                    "only GET, HEAD and OPTIONS are answered here",
+                );
+            }
         }
         let query = request.uri().query().unwrap_or_default();
         match target::parse(request.uri().path()) {
@@ -99,11 +105,14 @@ impl Origin {
                 let found = stream.present(|presentation| presentation.ts_media_playlist(&track));
                 match found {
                     Lookup::Found(text) => playlist(text.into(), playlist_age(&stream)),
-                    Lookup::Pending | Lookup::Gone => not_found("the stream has no such rendition, or nothing of it can be sent as MPEG-TS"),
+                    Lookup::Pending | Lookup::Gone => {
+                        not_found("the stream has no such rendition, or nothing of it can be sent as MPEG-TS")
+                    }
                 }
             }
             Object::Init(track, id) => {
-                let (media_type, found) = (media_type(&track), stream.present(|presentation| presentation.init(&track, id)));
+                let (media_type, found) =
+                    (media_type(&track), stream.present(|presentation| presentation.init(&track, id)));
                 match found {
                     Lookup::Found(bytes) => answer::full(media_type, Keep::Forever, bytes),
                     Lookup::Pending | Lookup::Gone => not_found("this initialization segment left the rewind window"),
@@ -312,7 +321,11 @@ fn not_found(detail: &str) -> Answer {
 }
 
 fn not_ready(stream: &Stream) -> Answer {
-    answer::problem(StatusCode::NOT_FOUND, Keep::Never, &format!("{} has sent no complete part yet; try again in a moment", stream.id))
+    answer::problem(
+        StatusCode::NOT_FOUND,
+        Keep::Never,
+        &format!("{} has sent no complete part yet; try again in a moment", stream.id),
+    )
 }
 
 fn unavailable(detail: &str) -> Answer {
@@ -343,7 +356,11 @@ mod tests {
     #[test]
     fn delivery_directives_are_checked() {
         let check = |query: &str, expected: Result<(Option<u64>, Option<u32>, bool), &str>| {
-            assert_eq!(Directives::parse(query).map(|d| (d.msn, d.part, d.skip)).map_err(|_| ""), expected.map_err(|_| ""), "{query}");
+            assert_eq!(
+                Directives::parse(query).map(|d| (d.msn, d.part, d.skip)).map_err(|_| ""),
+                expected.map_err(|_| ""),
+                "{query}"
+            );
         };
         check("", Ok((None, None, false)));
         check("_HLS_msn=4&_HLS_part=2&_HLS_skip=YES", Ok((Some(4), Some(2), true)));
@@ -355,7 +372,8 @@ mod tests {
 
     #[test]
     fn a_playlist_under_another_name_points_to_the_stream() {
-        let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"a0/index.m3u8\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv0/index.m3u8\n";
+        let text =
+            "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"a0/index.m3u8\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv0/index.m3u8\n";
         let expected = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"bars/a0/index.m3u8\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nbars/v0/index.m3u8\n";
         assert_eq!(String::from_utf8(rebase(text.as_bytes(), "bars/")).unwrap(), expected);
     }

@@ -140,9 +140,21 @@ mod tests {
     #[test]
     fn nothing_else_has_a_path() {
         for path in [
-            "", "/", "live/a/index.m3u8", "/live/a", "/live/a/", "/live/../index.m3u8", "/live/a/v0/", "/live/a/v0/017.m4s",
-            "/live/a/v0/+1.m4s", "/live/a/v0/1.2.3.m4s", "/live/a/v0/-1.ts", "/live/a/v0/99999999999999999999.ts",
-            "/live/a/V0/1.ts", "/live/a/v0/init-x.mp4", "/live/a/b/c/index.m3u8",
+            "",
+            "/",
+            "live/a/index.m3u8",
+            "/live/a",
+            "/live/a/",
+            "/live/../index.m3u8",
+            "/live/a/v0/",
+            "/live/a/v0/017.m4s",
+            "/live/a/v0/+1.m4s",
+            "/live/a/v0/1.2.3.m4s",
+            "/live/a/v0/-1.ts",
+            "/live/a/v0/99999999999999999999.ts",
+            "/live/a/V0/1.ts",
+            "/live/a/v0/init-x.mp4",
+            "/live/a/b/c/index.m3u8",
         ] {
             check(path, None);
         }
@@ -150,7 +162,9 @@ mod tests {
 
     #[test]
     fn hls_names_a_stream_of_any_application() {
-        let check = |path: &str, named: Named| assert!(matches!(parse(path), Some(Target::Stream(got, _)) if got == named), "{path}");
+        let check = |path: &str, named: Named| {
+            assert!(matches!(parse(path), Some(Target::Stream(got, _)) if got == named), "{path}")
+        };
         check("/hls/colorbar.m3u8", Named::AnyApp("colorbar".into()));
         check("/encoder/colorbar.m3u8", Named::Id("encoder/colorbar".parse().unwrap()));
         check("/hls/colorbar/index.m3u8", Named::Id("hls/colorbar".parse().unwrap()));

@@ -40,7 +40,11 @@ pub(super) async fn answer(hub: &Hub, stream: &Arc<Stream>) -> Response<Body> {
         }
         Err(error) => {
             debug!(stream = %stream.id, error = %crate::telemetry::chain(&error), "no thumbnail");
-            answer::problem(StatusCode::SERVICE_UNAVAILABLE, Keep::For(FRESH), "no picture can be made: see `headwater doctor`")
+            answer::problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Keep::For(FRESH),
+                "no picture can be made: see `headwater doctor`",
+            )
         }
     }
 }

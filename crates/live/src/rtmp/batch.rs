@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use media::{Sample, Track, TrackKind, flv};
 use protocols::rtmp::chunk;
 
-use crate::hub::{Item, Tracks};
+use crate::hub::{Item, Ring, Tracks};
 
 const AUDIO_MESSAGE: u8 = 8;
 const VIDEO_MESSAGE: u8 = 9;
@@ -22,15 +22,23 @@ pub(crate) struct Framing {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
-    /// Where a player that skipped can join in: the offset of the first keyframe.
-    pub(crate) entrance: Option<usize>,
+    /// Where a player that skipped can join in.
+    pub(crate) entrance: Option<Entrance>,
+}
+
+/// A keyframe in a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Entrance {
+    pub(crate) offset: usize,
+    /// The decoder configurations as they are there: a player that skipped may have missed a change.
+    pub(crate) headers: Bytes,
 }
 
 /// Collects messages into a [`Batch`].
 pub(crate) struct Builder {
     framing: Framing,
     out: BytesMut,
-    entrance: Option<usize>,
+    entrance: Option<Entrance>,
     tracks: Tracks,
 }
 
@@ -64,11 +72,13 @@ impl Builder {
     fn sample(&mut self, kind: TrackKind, sample: &Sample) {
         let Some(track) = self.tracks.of(kind) else { return };
         let header = flv::frame_header(track, sample);
-        // RTMP's clock is 32 bits of milliseconds and wraps (RTMP 1.0, 5.3.1.2.1).
-        let timestamp_ms = flv::timestamp_ms(track, sample) as u32;
-        let entrance = sample.sync && (kind == TrackKind::Video || self.tracks.video.is_none());
-        if entrance && self.entrance.is_none() {
-            self.entrance = Some(self.out.len());
+        // RTMP's clock is 32 bits of milliseconds and wraps (RTMP 1.0, 5.3.1.2.1). What lies before the stream's beginning is
+        // not the end of that clock.
+        let timestamp_ms = flv::timestamp_ms(track, sample).max(0) as u32;
+        if sample.sync && self.entrance.is_none() && Ring::is_entrance(&self.tracks, kind) {
+            let mut headers = Self::new(self.framing, self.tracks.clone());
+            headers.headers();
+            self.entrance = Some(Entrance { offset: self.out.len(), headers: headers.out.freeze() });
         }
         self.message(kind, timestamp_ms, &[&header, &sample.payload]);
     }
@@ -79,7 +89,15 @@ impl Builder {
             TrackKind::Video => (VIDEO_CHUNK_STREAM, VIDEO_MESSAGE),
         };
         let Framing { chunk_size, message_stream } = self.framing;
-        chunk::write_message(&mut self.out, chunk_size, chunk_stream, timestamp_ms, message_type, message_stream, parts);
+        chunk::write_message(
+            &mut self.out,
+            chunk_size,
+            chunk_stream,
+            timestamp_ms,
+            message_type,
+            message_stream,
+            parts,
+        );
     }
 
     pub(crate) fn finish(self) -> Batch {

@@ -2,9 +2,12 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,7 +16,11 @@ use bytes::Bytes;
 use media::{TrackKind, flv};
 use protocols::rtmp::{Event, MediaKind, Output, Rejection, RequestId, ServerConfig, ServerSession, amf};
 use tokio::{
-    net::TcpStream,
+    io::{AsyncRead, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::Notify,
     time::{Instant, Sleep},
 };
@@ -22,7 +29,7 @@ use tracing::{debug, info, warn};
 use super::{batch::Framing, fanout::Player};
 use crate::{
     error::{ConnectionError, Peer},
-    hub::{FeedError, Hub, PublishError, Publisher, Stream},
+    hub::{Hub, Publisher, Stream},
     keys::{self, Claim},
     pace::Pacer,
     telemetry,
@@ -32,6 +39,9 @@ use crate::{
 const READ_BYTES_MAX: usize = 128 * 1024;
 /// A peer must take what the session has to say within this time.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer that was told why its connection ends has to read it: closing at once, with its bytes unread, would throw away
+/// what it was told.
+const LINGER: Duration = Duration::from_secs(2);
 /// Being ahead by this much more than allowed is worth a warning.
 const AHEAD_NOTICE: Duration = Duration::from_millis(500);
 /// A connection with nothing to wait for looks again after this time.
@@ -46,7 +56,10 @@ enum Role {
     /// Nothing yet.
     Guest,
     Publisher(Box<Ingest>),
-    Player { player: Arc<Player>, stream: Arc<Stream> },
+    Player {
+        player: Arc<Player>,
+        stream: Arc<Stream>,
+    },
 }
 
 /// A publishing peer's way from FLV tags to the hub.
@@ -59,7 +72,8 @@ struct Ingest {
 }
 
 pub(super) struct Connection {
-    socket: Arc<TcpStream>,
+    input: OwnedReadHalf,
+    output: Arc<OwnedWriteHalf>,
     peer: SocketAddr,
     hub: Arc<Hub>,
     session: ServerSession,
@@ -73,19 +87,30 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
     // Frames to players are gathered here; the kernel must not wait for more.
     let _ = socket.set_nodelay(true);
     let session = ServerSession::new(ServerConfig::default(), hub.clock.mono());
+    let (input, output) = socket.into_split();
     let mut connection =
-        Connection { socket: Arc::new(socket), peer, hub, session, role: Role::Guest, hold_until: None };
-    let result = connection.run().await;
+        Connection { input, output: Arc::new(output), peer, hub, session, role: Role::Guest, hold_until: None };
+    let result = match connection.run().await {
+        Err(ConnectionError::Stopped) => Ok(()),
+        other => other,
+    };
     if let Err(ConnectionError::Session(_)) = &result {
         connection.farewell().await;
     }
     connection.leave();
-    match result {
+    match &result {
         Ok(()) => debug!(peer = %Peer(peer), "RTMP connection closed"),
         Err(error) => {
             telemetry::connection_error(error.label());
-            warn!(peer = %Peer(peer), error = %telemetry::chain(&error), "RTMP connection ended");
+            match error {
+                // Peers come and go.
+                ConnectionError::Io(error) => debug!(peer = %Peer(peer), %error, "RTMP connection lost"),
+                error => warn!(peer = %Peer(peer), error = %telemetry::chain(error), "RTMP connection ended"),
+            }
         }
+    }
+    if result.is_err_and(|error| error.was_told()) {
+        connection.linger().await;
     }
 }
 
@@ -98,9 +123,8 @@ impl Connection {
             self.arm(timer.as_mut(), deadline);
             let released = self.released();
             tokio::select! {
-                ready = self.socket.readable(), if self.hold_until.is_none() => {
-                    ready?;
-                    if !self.read()? {
+                more = poll_fn(|cx| self.poll_read(cx)), if self.hold_until.is_none() => {
+                    if !more? {
                         return Ok(());
                     }
                 }
@@ -141,6 +165,15 @@ impl Connection {
 
     async fn released_by_hub(&mut self) -> Result<(), ConnectionError> {
         match std::mem::replace(&mut self.role, Role::Guest) {
+            Role::Publisher(ingest) if self.hub.is_stopping() => {
+                info!(peer = %Peer(self.peer), stream = %ingest.stream, "the server stops: the publisher is asked to go");
+                // The stream ends first: viewers learn it while they are still answered.
+                drop(ingest);
+                self.session.end_of_stream();
+                self.farewell().await;
+                self.linger().await;
+                Ok(())
+            }
             Role::Publisher(ingest) => {
                 let stream = ingest.stream.clone();
                 self.refuse(ingest.request, Rejection::PUBLISH_BAD_NAME, "another publisher took over".into()).await?;
@@ -154,18 +187,18 @@ impl Connection {
         }
     }
 
-    /// Reads once; false at the end of the connection.
-    fn read(&mut self) -> Result<bool, ConnectionError> {
-        let now = self.hub.clock.mono();
-        READ_BUFFER.with_borrow_mut(|buffer| match self.socket.try_read(buffer) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                telemetry::rtmp_bytes_in(count);
-                self.session.handle_input(now, buffer.get(..count).unwrap_or_default())?;
-                Ok(true)
+    /// Reads once; false at the end of the connection. A read that does not fill the buffer has emptied the socket, which the
+    /// runtime knows: there is one call to the system each time the peer sends something.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.input).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(false));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error.into()),
+            self.hub.counters.rtmp_in_bytes.increment(read.filled().len() as u64);
+            self.session.handle_input(self.hub.clock.mono(), read.filled())?;
+            Poll::Ready(Ok(true))
         })
     }
 
@@ -189,8 +222,8 @@ impl Connection {
         let write = async {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                self.socket.writable().await?;
-                match self.socket.try_write(rest) {
+                self.output.writable().await?;
+                match self.output.try_write(rest) {
                     Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
@@ -207,16 +240,20 @@ impl Connection {
     async fn event(&mut self, event: Event) -> Result<(), ConnectionError> {
         match event {
             Event::Media { kind, timestamp_ms, body } => self.media(kind, timestamp_ms, body).await,
-            Event::Publish { request, app, name, query, .. } => self.publish(request, &app, &name, query.as_deref()).await,
+            Event::Publish { request, app, name, query, .. } => {
+                self.publish(request, &app, &name, query.as_deref()).await
+            }
             Event::Play { request, app, name, .. } => self.play(request, &app, &name),
             Event::Metadata { values } => {
                 self.metadata(&values);
                 Ok(())
             }
-            Event::Unpublish | Event::PlayStop => {
+            Event::Unpublish => {
                 self.leave();
                 Ok(())
             }
+            // A part of a frame may be on its way: what else is sent would end up in it.
+            Event::PlayStop => Err(ConnectionError::Stopped),
             Event::PlayPause(paused) => {
                 if let Role::Player { player, .. } = &self.role {
                     player.paused.store(paused, Ordering::Relaxed);
@@ -235,7 +272,13 @@ impl Connection {
         }
     }
 
-    async fn publish(&mut self, request: RequestId, app: &str, name: &str, query: Option<&str>) -> Result<(), ConnectionError> {
+    async fn publish(
+        &mut self,
+        request: RequestId,
+        app: &str,
+        name: &str,
+        query: Option<&str>,
+    ) -> Result<(), ConnectionError> {
         let key = query.and_then(keys::key_of);
         let claim = Claim { app, name, key: key.as_deref(), peer: self.peer.ip() };
         let stream = match keys::authorise(&self.hub.config, claim) {
@@ -252,9 +295,7 @@ impl Connection {
                 self.role = Role::Publisher(Box::new(ingest));
                 Ok(())
             }
-            Err(error @ (PublishError::Taken(_) | PublishError::Full(_))) => {
-                self.refuse(request, Rejection::PUBLISH_BAD_NAME, error.to_string()).await
-            }
+            Err(error) => self.refuse(request, Rejection::PUBLISH_BAD_NAME, error.to_string()).await,
         }
     }
 
@@ -268,7 +309,8 @@ impl Connection {
     }
 
     fn play(&mut self, request: RequestId, app: &str, name: &str) -> Result<(), ConnectionError> {
-        let found = StreamId::new(app, name).ok().and_then(|id| self.hub.stream(&id)).filter(|stream| !stream.is_ended());
+        let found =
+            StreamId::new(app, name).ok().and_then(|id| self.hub.stream(&id)).filter(|stream| stream.is_playable());
         let Some(stream) = found else {
             let why = format!("nobody publishes {app}/{name} at the moment");
             self.session.reject(request, Rejection::new(Rejection::PLAY_STREAM_NOT_FOUND, why));
@@ -277,7 +319,7 @@ impl Connection {
         self.session.accept(request);
         let Some(message_stream) = self.session.play_message_stream() else { return Ok(()) };
         let framing = Framing { chunk_size: self.session.out_chunk_size(), message_stream };
-        let player = Player::new(self.socket.clone(), framing);
+        let player = Player::new(self.output.clone(), framing);
         debug!(peer = %Peer(self.peer), stream = %stream.id, "playing over RTMP");
         // From here on everything goes through the shard, the session's answer to `play` first.
         self.role = Role::Player { player: player.clone(), stream: stream.clone() };
@@ -286,6 +328,10 @@ impl Connection {
             player.control(bytes);
         }
         stream.fanout.join(&stream, player);
+        if !stream.is_playable() {
+            // It ended in this moment: nobody else would tell this player.
+            stream.fanout.end();
+        }
         Ok(())
     }
 
@@ -332,6 +378,22 @@ impl Connection {
         }
     }
 
+    /// Waits until the peer closes, or has had the time to read what it was told.
+    async fn linger(&mut self) {
+        if socket2::SockRef::from(self.output.as_ref().as_ref()).shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let discard = |connection: &mut Self, cx: &mut Context<'_>| {
+            READ_BUFFER.with_borrow_mut(|buffer| {
+                let mut read = ReadBuf::new(buffer);
+                let more = ready!(Pin::new(&mut connection.input).poll_read(cx, &mut read)).is_ok();
+                Poll::Ready(more && !read.filled().is_empty())
+            })
+        };
+        let closed = async { while poll_fn(|cx| discard(self, cx)).await {} };
+        let _ = tokio::time::timeout(LINGER, closed).await;
+    }
+
     /// Lets go of the stream.
     fn leave(&mut self) {
         match std::mem::replace(&mut self.role, Role::Guest) {
@@ -346,7 +408,13 @@ impl Connection {
 
 impl Ingest {
     /// One FLV tag body into the hub; returns how long to hold the encoder back.
-    fn take(&mut self, kind: MediaKind, timestamp_ms: i64, body: Bytes, now: Mono) -> Result<Duration, ConnectionError> {
+    fn take(
+        &mut self,
+        kind: MediaKind,
+        timestamp_ms: i64,
+        body: Bytes,
+        now: Mono,
+    ) -> Result<Duration, ConnectionError> {
         let media_error = |source| ConnectionError::Media { stream: self.stream.clone(), source };
         let (kind, units) = match kind {
             MediaKind::Video => (TrackKind::Video, self.reader.read_video(timestamp_ms, body)),
@@ -354,13 +422,17 @@ impl Ingest {
         };
         let units = units.map_err(media_error)?;
         for unit in units {
-            self.publisher.feed(kind, unit, now).map_err(|error| match error {
-                FeedError::Packaging(source) => ConnectionError::Packaging { stream: self.stream.clone(), source },
-                FeedError::Bitrate { kbps, limit } => ConnectionError::Bitrate { stream: self.stream.clone(), kbps, limit },
-                FeedError::NoKeyframe(seconds) => ConnectionError::NoKeyframe { stream: self.stream.clone(), seconds },
-            })?;
+            self.publisher.feed(kind, unit, now).map_err(|error| ConnectionError::of_feed(error, &self.stream))?;
         }
+        self.publisher.check_entrance(now).map_err(|error| ConnectionError::of_feed(error, &self.stream))?;
         Ok(self.pacer.observe(timestamp_ms, now))
+    }
+}
+
+/// Also when its task panics or is cut off: the shard must not go on writing to a peer that nobody listens to.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

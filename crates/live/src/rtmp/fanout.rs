@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::TcpStream,
+    net::tcp::OwnedWriteHalf,
     sync::{Notify, mpsc},
 };
 
@@ -22,7 +22,11 @@ use super::{
     batch::{Batch, Builder, Framing},
     player::{Delivery, Lag, Queue},
 };
-use crate::{Config, hub::Stream, telemetry};
+use crate::{
+    Config,
+    hub::{Item, Stream, Tracks},
+    lock::lock,
+};
 
 /// Players served by one task.
 const SHARD_PLAYERS_MAX: usize = 500;
@@ -32,15 +36,19 @@ const JOINS_MAX: usize = SHARD_PLAYERS_MAX;
 const PLAYERS_AT_ONCE: usize = 16;
 /// Gathering longer would be seen: the platform promises at most 50 ms.
 const GATHER_MS_MAX: u32 = 50;
+/// Most bytes of protocol messages that wait for one player: acknowledgements and answers to pings are some tens each.
+const CONTROL_BYTES_MAX: usize = 64 * 1024;
 /// How soon a player that could not take everything is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// A player as its connection and its shard see it.
 pub(crate) struct Player {
-    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) socket: Arc<OwnedWriteHalf>,
     pub(crate) framing: Framing,
     /// Protocol messages from the session, to be sent between frames.
     control: Mutex<Vec<Bytes>>,
+    /// Bytes of protocol messages since everything was last sent.
+    control_bytes: AtomicUsize,
     /// The connection is over.
     pub(crate) gone: AtomicBool,
     /// The player paused: frames are left out until it resumes.
@@ -50,24 +58,35 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    pub(crate) fn new(socket: Arc<TcpStream>, framing: Framing) -> Arc<Self> {
+    pub(crate) fn new(socket: Arc<OwnedWriteHalf>, framing: Framing) -> Arc<Self> {
         Arc::new(Self {
             socket,
             framing,
             control: Mutex::default(),
+            control_bytes: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             released: Arc::default(),
         })
     }
 
-    /// Queues a protocol message; it goes out between frames.
+    /// Queues a protocol message; it goes out between frames. A player that asks for answers and does not take them is given up.
     pub(crate) fn control(&self, message: Bytes) {
-        self.control.lock().expect("no code panics while it holds the control messages").push(message);
+        if self.control_bytes.fetch_add(message.len(), Ordering::Relaxed) > CONTROL_BYTES_MAX {
+            self.give_up();
+        } else {
+            lock(&self.control).push(message);
+        }
     }
 
     fn take_control(&self) -> Vec<Bytes> {
-        std::mem::take(&mut self.control.lock().expect("no code panics while it holds the control messages"))
+        std::mem::take(&mut lock(&self.control))
+    }
+
+    /// Ends the player from the sending side.
+    fn give_up(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.released.notify_one();
     }
 }
 
@@ -97,7 +116,7 @@ impl Fanout {
 
     /// Seats `player`; frames flow to it from the newest keyframe on.
     pub(crate) fn join(&self, stream: &Arc<Stream>, player: Arc<Player>) {
-        let mut shards = self.shards.lock().expect("no code panics while it holds the shards");
+        let mut shards = lock(&self.shards);
         let free = |shard: &&Shard| shard.players.load(Ordering::Relaxed) < SHARD_PLAYERS_MAX;
         if let Some(shard) = shards.iter().find(free)
             && shard.seat(player.clone())
@@ -114,13 +133,13 @@ impl Fanout {
 
     /// Number of players.
     pub(crate) fn players(&self) -> usize {
-        let shards = self.shards.lock().expect("no code panics while it holds the shards");
+        let shards = lock(&self.shards);
         shards.iter().map(|shard| shard.players.load(Ordering::Relaxed)).sum()
     }
 
     /// The stream is over: shards release their players and stop.
     pub(crate) fn end(&self) {
-        self.shards.lock().expect("no code panics while it holds the shards").clear();
+        lock(&self.shards).clear();
     }
 }
 
@@ -149,12 +168,17 @@ struct Server {
     lag: Lag,
     /// The next frame to send.
     cursor: u64,
+    /// The configurations of the frames there.
+    tracks: Tracks,
 }
 
 impl Server {
     fn new(stream: Arc<Stream>, count: Arc<AtomicUsize>, gather: Duration, lag: Lag) -> Self {
-        let cursor = stream.ring().end();
-        Self { stream, seats: Vec::new(), count, gather, lag, cursor }
+        let (cursor, tracks) = {
+            let ring = stream.ring();
+            (ring.end(), ring.tracks().clone())
+        };
+        Self { stream, seats: Vec::new(), count, gather, lag, cursor, tracks }
     }
 
     async fn run(mut self, mut joins: mpsc::Receiver<Arc<Player>>) {
@@ -171,7 +195,9 @@ impl Server {
             }
             behind = self.deliver();
         }
-        self.seats.iter().for_each(|seat| seat.player.released.notify_one());
+        while let Ok(player) = joins.try_recv() {
+            self.seat(player);
+        }
     }
 
     /// Waits until there is something to do; false when the stream is over.
@@ -198,22 +224,29 @@ impl Server {
     fn seat(&mut self, player: Arc<Player>) {
         let now = self.stream.clock.mono();
         let mut queue = Queue::new(now);
-        if self.seats.is_empty() {
-            self.cursor = self.stream.ring().end();
-        }
-        let backlog = {
+        let (tracks, gop) = {
             let ring = self.stream.ring();
-            let mut builder = Builder::new(player.framing, ring.tracks().clone());
-            builder.headers();
-            let (from, to) = (ring.entrance(), self.cursor);
-            let count = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
-            if let Some(items) = ring.since(from) {
-                items.take(count).for_each(|item| builder.item(item));
+            if self.seats.is_empty() {
+                (self.cursor, self.tracks) = (ring.end(), ring.tracks().clone());
             }
-            builder.finish()
+            let from = ring.entrance();
+            let count = usize::try_from(self.cursor.saturating_sub(from)).unwrap_or(usize::MAX);
+            // Shared payloads: the publisher does not wait while they are copied.
+            let gop: Vec<Item> = ring.since(from).into_iter().flatten().take(count).cloned().collect();
+            (ring.tracks().clone(), gop)
         };
-        let lag = Lag { bytes_max: usize::MAX, ..self.lag };
-        queue.media(&backlog, lag, now);
+        let mut builder = Builder::new(player.framing, tracks);
+        if gop.is_empty() {
+            // The newest keyframe is still to be sent to the others, or to come.
+            queue.await_entrance();
+        } else {
+            builder.headers();
+        }
+        gop.iter().for_each(|item| builder.item(item));
+        if !gop.is_empty() {
+            let lag = Lag { bytes_max: usize::MAX, ..self.lag };
+            queue.media(&builder.finish(), lag, now);
+        }
         self.seats.push(Seat { player, queue });
     }
 
@@ -221,49 +254,71 @@ impl Server {
     fn deliver(&mut self) -> bool {
         let now = self.stream.clock.mono();
         let batches = self.batches();
-        let (lag, mut behind, mut bytes_out) = (self.lag, false, 0);
+        let (lag, mut behind, mut bytes_out, mut skips) = (self.lag, false, 0, 0);
+        let seats = self.seats.len();
         self.seats.retain_mut(|seat| {
             let Seat { player, queue } = seat;
             player.take_control().into_iter().for_each(|message| queue.control(message));
-            let skips = queue.skips;
+            let before = queue.skips;
             match batches.iter().find(|(framing, _)| *framing == player.framing) {
-                _ if player.paused.load(Ordering::Relaxed) => queue.pause(),
+                _ if player.paused.load(Ordering::Relaxed) => queue.await_entrance(),
                 Some((_, batch)) => queue.media(batch, lag, now),
                 None => {}
             }
-            telemetry::reader_skips(queue.skips - skips);
+            skips += queue.skips - before;
             let delivery = match player.gone.load(Ordering::Relaxed) {
                 true => Delivery::Gone,
                 false => queue.flush(now, |bytes| player.socket.try_write(bytes).inspect(|sent| bytes_out += sent)),
             };
-            behind |= delivery == Delivery::Behind;
-            if delivery == Delivery::Gone {
-                player.gone.store(true, Ordering::Relaxed);
-                player.released.notify_one();
+            match delivery {
+                Delivery::Done => player.control_bytes.store(0, Ordering::Relaxed),
+                Delivery::Behind => behind = true,
+                Delivery::Gone => player.give_up(),
             }
             delivery != Delivery::Gone
         });
-        telemetry::rtmp_bytes_out(bytes_out);
-        self.count.store(self.seats.len(), Ordering::Relaxed);
+        let counters = &self.stream.counters;
+        counters.rtmp_out_bytes.increment(bytes_out as u64);
+        if skips > 0 {
+            counters.reader_skips.increment(skips);
+        }
+        self.count.fetch_sub(seats - self.seats.len(), Ordering::Relaxed);
         behind
     }
 
     /// The frames since the cursor, once for each framing in use.
     fn batches(&mut self) -> Vec<(Framing, Batch)> {
         let mut builders: Vec<(Framing, Builder)> = Vec::new();
-        let tracks = self.stream.ring().tracks().clone();
         for seat in &self.seats {
             let framing = seat.player.framing;
             if !builders.iter().any(|(known, _)| *known == framing) {
-                builders.push((framing, Builder::new(framing, tracks.clone())));
+                builders.push((framing, Builder::new(framing, self.tracks.clone())));
             }
         }
-        let from = self.cursor;
-        let outcome = self.stream.read(from, |item| builders.iter_mut().for_each(|(_, builder)| builder.item(item)));
+        let mut items = Vec::new();
+        let outcome = self.stream.read(self.cursor, |item| items.push(item.clone()));
         self.cursor = outcome.next;
-        if outcome.next == from {
+        if items.is_empty() {
             return Vec::new();
         }
+        if outcome.skipped {
+            // The whole shard fell off the ring.
+            self.seats.iter_mut().for_each(|seat| seat.queue.skip(self.stream.clock.mono()));
+            self.stream.counters.reader_skips.increment(self.seats.len() as u64);
+        }
+        for item in &items {
+            builders.iter_mut().for_each(|(_, builder)| builder.item(item));
+            if let Item::Track(track) = item {
+                self.tracks.set(track.clone());
+            }
+        }
         builders.into_iter().map(|(framing, builder)| (framing, builder.finish())).collect()
+    }
+}
+
+/// Also when the shard's task panics: its connections must not wait for frames that nobody sends.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.seats.iter().for_each(|seat| seat.player.released.notify_one());
     }
 }

@@ -11,10 +11,12 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tracing::{error, warn};
 
 use super::connection;
-use crate::{Error, hub::Hub, keys::is_loopback, telemetry};
+use crate::{Error, hub::Hub, keys::is_loopback, lock::lock, telemetry};
 
 /// Connections the kernel holds for us while we are busy.
 const BACKLOG: i32 = 4_096;
+/// How long a stop waits for the peers to take leave.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,9 +43,15 @@ impl RtmpListener {
         self.local_addr
     }
 
-    /// Stops accepting and ends the connections.
+    /// Stops accepting and takes the node off air: publishers and players are told so, and every stream ends at once, for nobody
+    /// can come back. [`RtmpListener::stopped`] waits until they have gone.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Returns when the listener has stopped and its connections are gone.
+    pub async fn stopped(&self) {
+        self.stop.closed().await;
     }
 }
 
@@ -86,10 +94,24 @@ async fn accept(hub: Arc<Hub>, listener: TcpListener, mut stopped: watch::Receiv
                     error!("a connection's task panicked; only that connection is lost");
                 }
             }
-            () = async { let _ = stopped.wait_for(|stop| *stop).await; } => return,
+            asked = async { stopped.wait_for(|stop| *stop).await.is_ok() } => {
+                if asked {
+                    drop(listener);
+                    take_leave(&hub, connections).await;
+                }
+                return;
+            }
         }
         telemetry::rtmp_connections(connections.len());
     }
+}
+
+/// Connections that do nothing yet are cut off at the end of the wait; the others end by themselves.
+async fn take_leave(hub: &Hub, mut connections: JoinSet<()>) {
+    hub.stop();
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELL, all).await;
+    telemetry::rtmp_connections(0);
 }
 
 /// Connections by address.
@@ -106,24 +128,43 @@ struct Place {
 
 impl PerIp {
     fn admit(self: &Arc<Self>, ip: IpAddr, max: u32) -> Option<Place> {
-        let mut counts = self.counts.lock().expect("no code panics while it holds the counts");
-        let count = counts.entry(ip).or_default();
-        if *count >= max && !is_loopback(ip) {
+        let mut counts = lock(&self.counts);
+        if counts.get(&ip).is_some_and(|count| *count >= max) && !is_loopback(ip) {
             return None;
         }
-        *count += 1;
+        *counts.entry(ip).or_default() += 1;
         Some(Place { per_ip: self.clone(), ip })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.per_ip.counts.lock().expect("no code panics while it holds the counts");
+        let mut counts = lock(&self.per_ip.counts);
         if let Some(count) = counts.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {
                 counts.remove(&self.ip);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_places_and_gets_them_back() {
+        let per_ip = Arc::new(PerIp::default());
+        let admit = |ip: &str| per_ip.admit(ip.parse().unwrap(), 2);
+        let (first, _second) = (admit("192.0.2.7"), admit("192.0.2.7"));
+        assert!(admit("192.0.2.7").is_none());
+        assert!(admit("192.0.2.8").is_some(), "another address is not affected");
+        drop(first);
+        assert!(admit("192.0.2.7").is_some());
+        let here: Vec<_> = (0..10).map(|_| admit("::ffff:127.0.0.1")).collect();
+        assert!(here.iter().all(Option::is_some));
+        drop(here);
+        assert_eq!(lock(&per_ip.counts).len(), 1, "an address that left is forgotten");
     }
 }

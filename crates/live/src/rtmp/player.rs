@@ -1,10 +1,6 @@
 //! One RTMP player's place at the fan-out: what it has still to be sent, and when it is too slow. The socket is an argument.
 
-use std::{
-    collections::VecDeque,
-    io,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, time::Duration};
 
 use base::Mono;
 use bytes::{Buf, Bytes};
@@ -72,22 +68,29 @@ impl Queue {
         if !self.skipping && (late || self.pending_bytes > lag.bytes_max) {
             self.skip(now);
         }
-        let bytes = match (self.skipping, batch.entrance) {
-            (false, _) => batch.bytes.clone(),
-            (true, Some(entrance)) => batch.bytes.slice(entrance..),
+        match (self.skipping, &batch.entrance) {
+            (false, _) => self.push(batch.bytes.clone()),
+            (true, Some(entrance)) => {
+                self.push(entrance.headers.clone());
+                self.push(batch.bytes.slice(entrance.offset..));
+            }
             (true, None) => return,
-        };
+        }
         self.skipping = false;
+    }
+
+    fn push(&mut self, bytes: Bytes) {
         self.pending_bytes += bytes.len();
         self.pending.push_back(bytes);
     }
 
-    /// Leaves frames out until the next keyframe after the player asks for them again.
-    pub(crate) fn pause(&mut self) {
+    /// Leaves frames out until the next keyframe.
+    pub(crate) fn await_entrance(&mut self) {
         self.skipping = true;
     }
 
-    fn skip(&mut self, now: Mono) {
+    /// Leaves out what waits, and all frames until the next keyframe.
+    pub(crate) fn skip(&mut self, now: Mono) {
         self.pending.truncate(usize::from(self.partial));
         self.pending_bytes = self.pending.iter().map(Bytes::len).sum();
         self.behind_since = Some(now);
@@ -125,7 +128,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::batch::Entrance, *};
 
     const LAG: Lag = Lag { max: Duration::from_secs(5), bytes_max: 100 };
 
@@ -134,6 +137,7 @@ mod tests {
     }
 
     fn batch(text: &'static str, entrance: Option<usize>) -> Batch {
+        let entrance = entrance.map(|offset| Entrance { offset, headers: Bytes::from_static(b"[h]") });
         Batch { bytes: Bytes::from_static(text.as_bytes()), entrance }
     }
 
@@ -156,8 +160,19 @@ mod tests {
         queue.media(&batch("[d4]", None), LAG, at(7));
         queue.media(&batch("[d5][k6][d7]", Some(4)), LAG, at(8));
         assert_eq!(flush(&mut queue, at(8), 100, &mut got), Delivery::Done);
-        assert_eq!(got, "[k1][d2][k6][d7]");
+        assert_eq!(got, "[k1][d2][h][k6][d7]");
         assert_eq!(queue.skips, 1);
+    }
+
+    #[test]
+    fn a_player_that_joins_between_keyframes_or_pauses_begins_at_one() {
+        let (mut queue, mut got) = (Queue::new(at(0)), String::new());
+        queue.await_entrance();
+        queue.media(&batch("[d1][d2]", None), LAG, at(0));
+        queue.media(&batch("[d3][k4]", Some(4)), LAG, at(0));
+        queue.media(&batch("[d5][k6]", Some(4)), LAG, at(0));
+        assert_eq!(flush(&mut queue, at(0), 100, &mut got), Delivery::Done);
+        assert_eq!((got.as_str(), queue.skips), ("[h][k4][d5][k6]", 0));
     }
 
     #[test]
