@@ -63,6 +63,9 @@ async fn run() -> Outcome<Vec<report::Row>> {
     if wanted("glass") {
         rows.extend(latency::glass_to_glass(rounds)?);
     }
+    if wanted("exact") {
+        rows.extend(measures::exact().await?);
+    }
     if wanted("parked") {
         rows.extend(measures::parked(1_000).await?);
     }

@@ -393,3 +393,37 @@ pub(crate) async fn memory() -> Outcome<Vec<Row>> {
         },
     ])
 }
+
+/// Frames and sound of a passthrough stream against the file that was published.
+pub(crate) async fn exact() -> Outcome<Vec<Row>> {
+    let server = Server::start(Kind::Headwater)?;
+    let (rtmp, http) = (server.rtmp, server.http);
+    let (lost, moved_ms) = tokio::task::spawn_blocking(move || exact_run(rtmp, http)).await?;
+    Ok(vec![Row {
+        measure: "passthrough: frames lost or out of order; sound moved against the picture".into(),
+        headwater: format!("{lost}; {moved_ms:.1} ms"),
+        peer: String::new(),
+        goal: "0; at most 5 ms".into(),
+        reached: Some(lost == 0 && moved_ms <= 5.0),
+    }])
+}
+
+fn exact_run(rtmp: u16, http: u16) -> (usize, f64) {
+    let folder = std::env::temp_dir().join(format!("headwater-bench-exact-{rtmp}"));
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    let source = e2e::make_clip(&folder);
+    let publish = format!("rtmp://127.0.0.1:{rtmp}/hls/exact");
+    e2e::Encoder::run(&["-re", "-i", &source, "-c", "copy", "-f", "flv", &publish]).wait(Duration::from_secs(30));
+    let address = ([127, 0, 0, 1], http).into();
+    e2e::eventually("the end of the stream", Duration::from_secs(10), || {
+        let text = e2e::get(address, "/hls/exact/v0/index.m3u8").ok()?.text();
+        text.contains("#EXT-X-ENDLIST").then_some(())
+    });
+    let url = format!("http://{address}/hls/exact/index.m3u8");
+    let (wanted, got) = (e2e::picture_sums(&source), e2e::picture_sums(&url));
+    let same = wanted.iter().zip(&got).filter(|(wanted, got)| wanted == got).count();
+    let (before, after) = (e2e::packets(&source, 30, &[]), e2e::packets(&url, 30, &[]));
+    let moved = e2e::shift(&before, &after, "audio") - e2e::shift(&before, &after, "video");
+    let _ = std::fs::remove_dir_all(&folder);
+    (wanted.len().max(got.len()) - same, moved.abs() * 1_000.0)
+}

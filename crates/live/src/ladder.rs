@@ -69,12 +69,12 @@ pub(crate) fn start(hub: &Arc<Hub>, stream: &Arc<Stream>, tracks: &Tracks, gener
         }
         return;
     }
-    let names = names(&plan);
+    let renditions = names(&plan).into_iter().zip(nominal_bitrates(&plan)).collect();
     let cost_cores = plan.cost_cores;
     info!(stream = %stream.id, renditions = plan.renditions.len(), cost_cores, "starting the ladder");
     let (ladder, events) = Ladder::start(plan, &hub.transcode, stream.id.as_str());
     *stream.ladder.lock() = Some(Running { ladder, cost_cores });
-    hub.runtime().spawn(follow(hub.clone(), stream.clone(), generation, names, events));
+    hub.runtime().spawn(follow(hub.clone(), stream.clone(), generation, renditions, events));
 }
 
 /// What this machine has left for one more ladder.
@@ -93,14 +93,21 @@ fn names(plan: &Plan) -> Vec<Option<TrackName>> {
     plan.renditions.iter().enumerate().map(name).collect()
 }
 
+/// The bit rates the encoder aims at, in bits per second: what is announced while too little was measured.
+fn nominal_bitrates(plan: &Plan) -> Vec<u64> {
+    let bits = |rendition: &transcode::Rendition| rendition.video().map_or(0, |video| u64::from(video.kbps) * 1_000);
+    plan.renditions.iter().map(bits).collect()
+}
+
 /// Takes what the ladder says until it ends.
 async fn follow(
     hub: Arc<Hub>,
     stream: Arc<Stream>,
     generation: u64,
-    names: Vec<Option<TrackName>>,
+    renditions: Vec<(Option<TrackName>, u64)>,
     mut events: LadderEvents,
 ) {
+    let (names, bitrates): (Vec<Option<TrackName>>, Vec<u64>) = renditions.into_iter().unzip();
     let name = |rendition: usize| names.get(rendition).cloned().flatten();
     while let Some(event) = events.next().await {
         if !stream.is_current(generation) {
@@ -110,7 +117,12 @@ async fn follow(
             Event::Track { rendition, track } => {
                 let Some(name) = name(rendition) else { continue };
                 info!(stream = %stream.id, %name, codec = track.codec.rfc6381(), "rendition on air");
-                let result = stream.present(|presentation| presentation.set_track(&name, Role::Rendition, track));
+                let nominal = bitrates.get(rendition).copied().unwrap_or_default();
+                let result = stream.present(|presentation| {
+                    presentation.set_track(&name, Role::Rendition, track)?;
+                    presentation.set_nominal_bitrate(&name, nominal);
+                    Ok(())
+                });
                 hub.changed();
                 result
             }

@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    path::Path,
     process::{Child, Command, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -211,4 +212,73 @@ pub fn packets(url: &str, seconds: u32, options: &[&str]) -> Vec<Packet> {
 pub fn keyframe_times(packets: &[Packet]) -> Vec<i64> {
     let keys = packets.iter().filter(|packet| packet.kind == "video" && packet.key);
     keys.map(|packet| (packet.pts * 1_000.0).round() as i64).collect()
+}
+
+/// Makes `source.flv` in `folder`: 8 s of test pictures with B-frames, a keyframe a second, and sound; its path.
+///
+/// # Panics
+/// When FFmpeg fails: the test has failed.
+pub fn make_clip(folder: &Path) -> String {
+    let path = folder.join("source.flv").to_string_lossy().into_owned();
+    let source = "testsrc2=size=320x180:rate=30,format=yuv420p";
+    let (made, complaints) = Encoder::run(&[
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=sample_rate=48000",
+        "-t",
+        "8",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-bf",
+        "2",
+        "-g",
+        "30",
+        "-sc_threshold",
+        "0",
+        "-c:a",
+        "aac",
+        "-y",
+        &path,
+    ])
+    .wait(Duration::from_secs(60));
+    assert!(made, "no clip: {complaints}");
+    path
+}
+
+/// The MD5 sum of every decoded picture of a URL or file, in the order of presentation.
+///
+/// # Panics
+/// When FFmpeg is missing: the test has failed.
+pub fn picture_sums(url: &str) -> Vec<String> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", url, "-map", "0:v:0", "-f", "framemd5", "-"])
+        .output()
+        .expect("ffmpeg is installed: make test does it");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let sum = |line: &str| line.rsplit(',').next().map(|sum| sum.trim().to_owned());
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(sum).collect()
+}
+
+/// By how many seconds the packets of a kind moved from `before` to `after`, found by the sizes of a run of them.
+///
+/// # Panics
+/// When the packets are not those of `before`: the test has failed.
+pub fn shift(before: &[Packet], after: &[Packet], kind: &str) -> f64 {
+    const RUN: usize = 30;
+    let of_kind =
+        |packets: &[Packet]| -> Vec<Packet> { packets.iter().filter(|packet| packet.kind == kind).cloned().collect() };
+    let sizes = |run: &[Packet]| -> Vec<u64> { run.iter().map(|packet| packet.size).collect() };
+    let (before, after) = (of_kind(before), of_kind(after));
+    // The first packet may be given parameter sets by whoever reads it.
+    let wanted = sizes(after.get(1..=RUN).expect("enough packets"));
+    let found = before.windows(RUN).position(|run| sizes(run) == wanted);
+    let found = found.unwrap_or_else(|| panic!("the {kind} packets are not those of the source"));
+    after[1].pts - before[found].pts
 }

@@ -9,7 +9,7 @@ mod platform;
 mod players;
 
 pub use clock::{CLOCK_CELLS, clock_age, clock_filter, clock_strip_filter};
-pub use ffmpeg::{Encoder, Packet, decode, keyframe_times, packets};
+pub use ffmpeg::{Encoder, Packet, decode, keyframe_times, make_clip, packets, picture_sums, shift};
 pub use http::{Answer, get, raw};
 pub use platform::Platform;
 pub use players::{Played, play};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Encoder, Packet, Platform, decode, eventually, packets};
+use e2e::{Encoder, Platform, decode, eventually, packets, picture_sums};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -121,85 +121,20 @@ fn keys_open_streams_and_are_shown_nowhere() {
 fn passthrough_neither_loses_nor_reorders_frames() {
     let platform = Platform::serve(&["--set", "transcode.preset=off", "--set", "live.reconnect_ms=500"]);
     let folder = tempfile::tempdir().expect("a folder");
-    let source = folder.path().join("source.flv");
-    let made = Encoder::run(&[
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=size=320x180:rate=30,format=yuv420p",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=sample_rate=48000",
-        "-t",
-        "8",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "veryfast",
-        "-bf",
-        "2",
-        "-g",
-        "30",
-        "-sc_threshold",
-        "0",
-        "-c:a",
-        "aac",
-        source.to_str().expect("a path"),
-    ])
-    .wait(SOON);
-    assert!(made.0, "{}", made.1);
-    let mut sender = Encoder::run(&[
-        "-re",
-        "-i",
-        source.to_str().expect("a path"),
-        "-c",
-        "copy",
-        "-f",
-        "flv",
-        &platform.publish_url("live/exact"),
-    ]);
+    let source = e2e::make_clip(folder.path());
+    let mut sender =
+        Encoder::run(&["-re", "-i", &source, "-c", "copy", "-f", "flv", &platform.publish_url("live/exact")]);
     sender.wait(Duration::from_secs(30));
     eventually("the end", SOON, || {
         platform.get("/live/exact/v0/index.m3u8").text().contains("#EXT-X-ENDLIST").then_some(())
     });
-    let frames = |url: &str, map: &str| {
-        let output = std::process::Command::new("ffmpeg")
-            .args(["-v", "error", "-i", url, "-map", map, "-f", "framemd5", "-"])
-            .output()
-            .expect("ffmpeg is installed");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let sums: Vec<String> = text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.rsplit(',').next().map(|sum| sum.trim().to_owned()))
-            .collect();
-        sums
-    };
-    let wanted = frames(source.to_str().expect("a path"), "0:v:0");
+    let wanted = picture_sums(&source);
     for path in ["/live/exact/index.m3u8", "/live/exact/ts.m3u8"] {
-        let got = frames(&platform.url(path), "0:v:0");
+        let got = picture_sums(&platform.url(path));
         assert_eq!(wanted.len(), got.len(), "{path}: frames lost");
         assert!(wanted == got, "{path}: frames differ or are out of order");
     }
-    let (before, after) =
-        (packets(source.to_str().expect("a path"), 30, &[]), packets(&platform.url("/live/exact/index.m3u8"), 30, &[]));
-    let moved = shift(&before, &after, "audio") - shift(&before, &after, "video");
+    let (before, after) = (packets(&source, 30, &[]), packets(&platform.url("/live/exact/index.m3u8"), 30, &[]));
+    let moved = e2e::shift(&before, &after, "audio") - e2e::shift(&before, &after, "video");
     assert!(moved.abs() <= 0.005, "sound moved against the picture by {moved} s");
-}
-
-/// By how many seconds the packets of a kind moved, found by the sizes of a run of them.
-fn shift(before: &[Packet], after: &[Packet], kind: &str) -> f64 {
-    const RUN: usize = 30;
-    let of_kind =
-        |packets: &[Packet]| -> Vec<Packet> { packets.iter().filter(|packet| packet.kind == kind).cloned().collect() };
-    let (before, after) = (of_kind(before), of_kind(after));
-    // Where the sizes alone differ (parameter sets and the like are stripped), the order of pictures is known already.
-    let steps = |run: &[Packet]| -> Vec<u64> { run.iter().map(|packet| packet.size).collect() };
-    let wanted = steps(after.get(1..=RUN).expect("enough packets"));
-    let found = before
-        .windows(RUN)
-        .position(|run| steps(run) == wanted)
-        .unwrap_or_else(|| panic!("{kind} packets are not those of the source"));
-    after[1].pts - before[found].pts
 }
