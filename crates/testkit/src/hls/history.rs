@@ -233,6 +233,10 @@ fn next_part<'a>(last: &Media, list: &'a Media) -> Option<&'a str> {
     let parts = |segment: &'a Segment| segment.parts.iter().map(move |part| (segment.msn, part));
     let listed =
         |msn: u64| last.segments.iter().find(|segment| segment.msn == msn).map_or(0, |segment| segment.parts.len());
+    let dropped = |segment: &Segment| !segment.is_open() && !segment.gap && segment.parts.len() < listed(segment.msn);
+    if next_segments(last, list).next().is_some_and(dropped) {
+        return None;
+    }
     let mut seen_of: BTreeMap<u64, usize> = BTreeMap::new();
     let mut all = next_segments(last, list).flat_map(parts);
     let found = all.find(|(msn, _)| {
