@@ -11,6 +11,9 @@ pub struct Config {
     pub memory_window_ms: u32,
     /// Longest group of pictures that stays in one segment, in milliseconds; beyond it a segment is cut without a key frame.
     pub gop_max_ms: u32,
+    /// Number of the first segment and of the first initialization segment; `None` takes it from the clock when the first
+    /// publisher comes. Caches keep what has a number for good: the next broadcast of a stream may not use it again.
+    pub first_number: Option<u32>,
     /// UTCTiming URL in the MPD, relative to it: answers with the server's time (urn:mpeg:dash:utc:http-iso:2014).
     pub utc_timing_url: String,
 }
@@ -23,6 +26,7 @@ impl Default for Config {
             window_ms: 600_000,
             memory_window_ms: 60_000,
             gop_max_ms: 10_000,
+            first_number: None,
             utc_timing_url: "../../time".into(),
         }
     }

@@ -7,6 +7,8 @@
 //!   `suggestedPresentationDelay`. That delay therefore has to cover both before it is a delay. It takes `Latency@target` as a
 //!   distance from that edge, so it must not slow down to reach it: `PlaybackRate@min` is 1.
 //!
+//! The first Period begins at zero: GStreamer adds Period@start twice, and a static MPD would begin with nothing.
+//!
 //! `$Number$` counts the `S` elements, so a Representation cannot express a missing segment: every discontinuity begins a Period,
 //! and within a Period a Representation lists the segments behind its last gap.
 
@@ -77,16 +79,17 @@ impl Presentation {
         );
         let _ = write!(text, " minBufferTime=\"PT1S\" maxSegmentDuration=\"PT{}S\"", Millis(longest_ms));
         if self.ended {
-            let end = last.end.unwrap_or(last.start);
+            let end = last.end.unwrap_or(last.start) - self.grid.zero();
             let _ = writeln!(text, " type=\"static\" mediaPresentationDuration=\"PT{}S\">", Millis(ms_90k(end)));
             return;
         }
         let offset_ms = self.availability_offset_ms();
+        let available = self.wall(self.grid.zero());
         let _ = writeln!(
             text,
             " type=\"dynamic\" availabilityStartTime=\"{}\" publishTime=\"{}\" minimumUpdatePeriod=\"PT{}S\" timeShiftBufferDepth=\"PT{}S\" suggestedPresentationDelay=\"PT{}S\">",
-            self.origin,
-            now.max(self.origin),
+            available,
+            now.max(available),
             Millis(i64::from(self.config.segment_target_ms / UPDATES_PER_SEGMENT)),
             Millis(self.config.window_ms.into()),
             Millis(longest_ms + offset_ms + SAFETY_MS),
@@ -121,7 +124,12 @@ impl Presentation {
     }
 
     fn render_period(&self, text: &mut String, period: &Period) {
-        let _ = write!(text, "  <Period id=\"p{}\" start=\"PT{}S\"", period.sequence, Micros(period.start));
+        let _ = write!(
+            text,
+            "  <Period id=\"p{}\" start=\"PT{}S\"",
+            period.sequence,
+            Micros(period.start - self.grid.zero())
+        );
         if let Some(end) = period.end.filter(|_| !period.is_last || self.ended) {
             let _ = write!(text, " duration=\"PT{}S\"", Micros(end - period.start));
         }

@@ -27,11 +27,28 @@ pub(crate) struct Cell {
 pub(crate) struct Grid {
     cells: VecDeque<Cell>,
     next_msn: u64,
+    /// Presentation time of the first cell of all, once it has begun, in 90 kHz ticks.
+    zero: Option<i64>,
     discontinuity_sequence: u64,
     period_start: i64,
 }
 
 impl Grid {
+    /// An empty grid whose first cell gets the number `first_msn`.
+    pub(crate) fn starting_at(first_msn: u64) -> Self {
+        Self { next_msn: first_msn, ..Self::default() }
+    }
+
+    /// Presentation time of the first cell there ever was, in 90 kHz ticks; 0 before it begins.
+    pub(crate) fn zero(&self) -> i64 {
+        self.zero.unwrap_or(0)
+    }
+
+    /// Media Sequence Number of the cell that begins next.
+    pub(crate) fn next_msn(&self) -> u64 {
+        self.next_msn
+    }
+
     /// The cell with `msn`, while it is in the window.
     pub(crate) fn get(&self, msn: u64) -> Option<&Cell> {
         let first = self.cells.front()?.msn;
@@ -72,10 +89,12 @@ impl Grid {
     /// Begins a cell at `start`; the open one ends there. The first cell of all is never a discontinuity.
     pub(crate) fn begin(&mut self, start: i64, discontinuity: bool, independent: bool) -> &Cell {
         self.end(start);
-        if discontinuity || self.next_msn == 0 {
+        let is_first = self.zero.is_none();
+        self.zero.get_or_insert(start);
+        if discontinuity || is_first {
             self.period_start = start;
         }
-        let discontinuity = discontinuity && self.next_msn > 0;
+        let discontinuity = discontinuity && !is_first;
         self.discontinuity_sequence += u64::from(discontinuity);
         self.cells.push_back(Cell {
             msn: self.next_msn,

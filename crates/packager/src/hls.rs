@@ -39,6 +39,9 @@ impl Presentation {
     pub fn media_playlist(&self, track: &TrackName, skip: bool) -> Lookup<Bytes> {
         let Some(i) = self.tracks.iter().position(|state| state.name == *track) else { return Lookup::Gone };
         let Some(state) = self.tracks.get(i).filter(|state| state.has_media()) else { return Lookup::Pending };
+        if !state.active && self.listed_segments(state).next().is_none() {
+            return Lookup::Gone;
+        }
         let render = || Bytes::from(self.render_media(state, skip));
         let cached = self.texts.media.get(i).map(|[full, delta]| if skip { delta } else { full });
         Lookup::Found(cached.map_or_else(render, |cached| cached.get_or_init(render).clone()))

@@ -12,7 +12,7 @@
 //!
 //! let opus = opus::Config { channels: 2, pre_skip: 312, input_sample_rate: 48_000, output_gain: 0, mapping_family: 0 };
 //! let name = TrackName::source_audio();
-//! let mut presentation = Presentation::new(Config::default());
+//! let mut presentation = Presentation::new(Config { first_number: Some(0), ..Config::default() });
 //! presentation.begin_epoch(Wall::from_unix_ms(1_795_165_200_000));
 //! presentation.set_track(&name, Role::Leader, Track::new(CodecConfig::Opus(opus)))?;
 //! for packet in 0..50 {

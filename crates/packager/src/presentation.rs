@@ -16,6 +16,10 @@ use crate::{
 /// Presentation time of the first epoch's first picture, in milliseconds: decoding times, which B-frames put before
 /// presentation times, stay positive.
 const ORIGIN_LEAD_MS: i64 = 10_000;
+/// Segment numbers count from here, 2020-01-01 (Unix time), in seconds.
+const NUMBERS_FROM_S: i64 = 1_577_836_800;
+/// And begin again here, after 34 years: `startNumber` and initialization segments have 32 bits, and a broadcast needs room.
+const NUMBERS: i64 = 1 << 31;
 /// A source whose decoding times step forward by more than this begins a new epoch, in milliseconds.
 pub const JUMP_FORWARD_MS: i64 = 10_000;
 /// A source whose decoding times step back by more than this begins a new epoch, in milliseconds. Smaller steps are evened out.
@@ -102,6 +106,13 @@ struct Leader {
     gop: i64,
 }
 
+/// A first number that no earlier broadcast of the stream has reached: two for each second since [`NUMBERS_FROM_S`], and no
+/// broadcast makes segments faster.
+fn clock_number(now: Wall) -> u32 {
+    let half_seconds = (now.unix_ms() - NUMBERS_FROM_S * 1_000).max(0) / 500;
+    u32::try_from(half_seconds % NUMBERS).expect("invariant: a remainder is less than its divisor")
+}
+
 impl Leader {
     fn new() -> Self {
         Self { anchored: false, shift: 0, breaks: true, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
@@ -141,6 +152,8 @@ impl Presentation {
         }
         if self.counters.epochs == 0 {
             self.origin = now.plus_ms(-ORIGIN_LEAD_MS);
+            let first = self.config.first_number.unwrap_or_else(|| clock_number(now));
+            self.grid = Grid::starting_at(first.into());
         }
         self.advance(now);
         self.publishing = true;
@@ -164,7 +177,7 @@ impl Presentation {
         self.check_track(name, role, &track)?;
         match self.tracks.iter().position(|state| state.name == *name) {
             None => {
-                let mut state = TrackState::new(name.clone(), role, track, self.origin);
+                let mut state = TrackState::new(name.clone(), role, track, self.origin, self.first_init_id());
                 state.longest_90k = self.extinf_max();
                 if self.leader.anchored {
                     state.clock.anchor(self.leader.shift);
@@ -175,6 +188,11 @@ impl Presentation {
         }
         self.bump();
         Ok(())
+    }
+
+    /// A track's first initialization segment has the number of the segment that begins next: none before it had that.
+    fn first_init_id(&self) -> u32 {
+        u32::try_from(self.grid.next_msn()).unwrap_or(u32::MAX)
     }
 
     fn check_track(&self, name: &TrackName, role: Role, track: &Track) -> Result<(), Error> {

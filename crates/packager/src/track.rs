@@ -78,6 +78,7 @@ pub(crate) struct TrackState {
     pub(crate) longest_90k: i64,
     /// Wall time of presentation time zero.
     origin: Wall,
+    first_init_id: u32,
     held: Option<Sample>,
     open_part: Vec<Sample>,
     sequence: u32,
@@ -85,7 +86,7 @@ pub(crate) struct TrackState {
 }
 
 impl TrackState {
-    pub(crate) fn new(name: TrackName, role: Role, track: Track, origin: Wall) -> Self {
+    pub(crate) fn new(name: TrackName, role: Role, track: Track, origin: Wall, first_init_id: u32) -> Self {
         let mut state = Self {
             name,
             role,
@@ -100,6 +101,7 @@ impl TrackState {
             nominal_bits_per_second: 0,
             longest_90k: i64::MAX,
             origin,
+            first_init_id,
             held: None,
             open_part: Vec::new(),
             sequence: 0,
@@ -136,7 +138,7 @@ impl TrackState {
         if self.inits.back().is_some_and(|init| init.track == track) {
             return;
         }
-        let id = self.inits.back().map_or(0, |init| init.id + 1);
+        let id = self.inits.back().map_or(self.first_init_id, |init| init.id.wrapping_add(1));
         let bytes = mp4::init_segment(&track, track_id(track.kind()));
         self.inits.push_back(Init { id, bytes, track });
         if self.inits.len() > INITS_MAX {

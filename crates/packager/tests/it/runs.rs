@@ -1,5 +1,7 @@
 //! Simulated runs: every version of every answer is linted, and the media that comes out is the media that went in.
 
+use std::collections::BTreeSet;
+
 use base::Wall;
 use bytes::Bytes;
 use media::{Sample, mp4};
@@ -23,6 +25,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(config: Config) -> Self {
+        let config = Config { first_number: config.first_number.or(Some(0)), ..config };
         Self { presentation: Presentation::new(config), linter: Linter::new(), names: Vec::new(), now: BEGIN }
     }
 
@@ -184,7 +187,7 @@ fn time_zero_is_the_first_epoch_and_not_the_first_look_at_the_clock() {
     run.play(&specs, 0, 3_000);
     let mpd = text(&run.presentation.mpd(run.now).unwrap());
     assert!(
-        mpd.contains("availabilityStartTime=\"2026-11-20T08:59:50.000Z\"") && mpd.contains("start=\"PT10."),
+        mpd.contains("availabilityStartTime=\"2026-11-20T09:00:00.000Z\"") && mpd.contains("start=\"PT0.000000S\""),
         "{mpd}"
     );
 }
@@ -461,6 +464,49 @@ fn transport_streams_on_request() {
     assert_eq!(run.presentation.ts_segment(&name("v0"), 4), Lookup::Pending);
     assert_eq!(run.presentation.ts_segment(&name("v0"), 9), Lookup::Gone);
     assert!(text(&run.presentation.ts_multivariant_playlist().unwrap()).contains("\nv0/ts.m3u8\n"));
+}
+
+/// The names of what caches keep for good: initialization segments, parts and segments.
+fn immutable_names(broadcast_begins: Wall) -> BTreeSet<String> {
+    let specs = [video((30, 1), 60)];
+    let mut presentation = Presentation::new(Config::default());
+    presentation.begin_epoch(broadcast_begins);
+    presentation.set_track(&name("v0"), Role::Leader, specs[0].track.clone()).unwrap();
+    for (_, name, sample) in arrivals(&specs, 20_000) {
+        presentation.push(&name, sample).unwrap();
+    }
+    let playlist = text(&presentation.media_playlist(&name("v0"), false).found().unwrap());
+    let quoted = playlist.split('"').skip(1).step_by(2);
+    let names = quoted.chain(playlist.lines().filter(|line| !line.starts_with('#')));
+    names.filter(|name| name.ends_with(".m4s") || name.ends_with(".mp4")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_next_broadcast_is_not_served_the_last_ones_segments_out_of_a_cache() {
+    let first = immutable_names(BEGIN);
+    assert!(first.len() > 10 && first.iter().any(|name| name.starts_with("init-")), "{first:?}");
+    let second = immutable_names(BEGIN.plus_ms(20_000));
+    assert!(first.is_disjoint(&second), "{first:?} {second:?}");
+}
+
+#[test]
+fn a_rendition_that_comes_back_has_new_initialization_segments() {
+    let specs = [video((30, 1), 60), rendition((30, 1), 60, 300)];
+    let mut run = Run::new(Config { window_ms: 12_000, ..Config::default() });
+    run.begin(&specs);
+    run.play(&specs, 0, 4_000);
+    assert!(run.playlist("v1").contains("URI=\"init-0.mp4\""));
+    run.presentation.remove_track(&name("v1"));
+    run.lint();
+    run.names.retain(|track| track.as_str() != "v1");
+    run.play(&specs[..1], 4_000, 17_500);
+    assert_eq!(run.presentation.media_playlist(&name("v1"), false), Lookup::Gone, "an empty playlist");
+    run.play(&specs[..1], 17_500, 60_000);
+    run.linter = Linter::new();
+    run.set(&specs[1]);
+    run.play(&specs, 60_000, 66_000);
+    let v1 = run.playlist("v1");
+    assert!(v1.contains("#EXT-X-MAP:URI=\"init-") && !v1.contains("\"init-0.mp4\""), "{v1}");
 }
 
 #[test]
