@@ -77,7 +77,7 @@ impl Presentation {
         text.push_str(
             " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
         );
-        let _ = write!(text, " minBufferTime=\"PT1S\" maxSegmentDuration=\"PT{}S\"", Millis(longest_ms));
+        let _ = write!(text, " minBufferTime=\"PT1S\" maxSegmentDuration=\"PT{}S\"", Millis(self.max_segment_ms()));
         if self.ended {
             let end = last.end.unwrap_or(last.start) - self.grid.zero();
             let _ = writeln!(text, " type=\"static\" mediaPresentationDuration=\"PT{}S\">", Millis(ms_90k(end)));
@@ -101,6 +101,17 @@ impl Presentation {
             target_ms - LATENCY_EARLY_MS,
             target_ms + LATENCY_LATE_MS,
         );
+    }
+
+    /// Longest segment that the MPD lists, in milliseconds rounded up: sound reaches over a boundary by less than a packet, and an
+    /// open segment may be announced as long as it can get.
+    fn max_segment_ms(&self) -> i64 {
+        let length_ms = |state: &TrackState, segment: &Segment| {
+            let ticks = if segment.closed { segment.ticks } else { self.predicted_ticks(state, segment) };
+            segment.timescale.to_ms(ticks + i64::from(segment.timescale.get()) / 1_000)
+        };
+        let longest = |state| self.listed_segments(state).map(|segment| length_ms(state, segment)).max().unwrap_or(0);
+        self.tracks.iter().map(longest).max().unwrap_or(0).max(self.longest_segment_ms())
     }
 
     /// A segment may be requested half a segment before its end: its parts are there, and more arrive.

@@ -482,7 +482,7 @@ impl Presentation {
     /// The target duration is frozen once a segment is closed (RFC 8216bis 4.4.3.1).
     fn target_may_rise(&self) -> bool {
         let closed = |state: &TrackState| state.segments.front().is_some_and(|segment| segment.closed);
-        self.grid.last().is_none_or(|cell| cell.msn == 0) && !self.tracks.iter().any(closed)
+        self.grid.last().is_none_or(|cell| cell.start == self.grid.zero()) && !self.tracks.iter().any(closed)
     }
 
     /// Longest cell, in 90 kHz ticks.

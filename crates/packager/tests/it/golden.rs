@@ -60,7 +60,7 @@ const MEDIA: &str = r#"#EXTM3U
 "#;
 
 const MPD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5" minBufferTime="PT1S" maxSegmentDuration="PT2.000S" type="dynamic" availabilityStartTime="2026-11-20T09:00:00.000Z" publishTime="2026-11-20T09:00:04.900Z" minimumUpdatePeriod="PT0.250S" timeShiftBufferDepth="PT600.000S" suggestedPresentationDelay="PT3.800S">
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5" minBufferTime="PT1S" maxSegmentDuration="PT2.006S" type="dynamic" availabilityStartTime="2026-11-20T09:00:00.000Z" publishTime="2026-11-20T09:00:04.900Z" minimumUpdatePeriod="PT0.250S" timeShiftBufferDepth="PT600.000S" suggestedPresentationDelay="PT3.800S">
   <ServiceDescription id="0"><Latency target="3500" min="2500" max="9500"/><PlaybackRate min="1.00" max="1.04"/></ServiceDescription>
   <Period id="p0" start="PT0.000000S">
     <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1">

@@ -202,6 +202,17 @@ fn a_long_first_gop_raises_the_target_once() {
 }
 
 #[test]
+fn a_long_first_gop_stays_whole_whatever_its_number() {
+    let specs = [video((30, 1), 240), audio(48_000)];
+    let mut run = Run::new(Config { first_number: Some(434_000_000), ..Config::default() });
+    run.begin(&specs);
+    run.play(&specs, 0, 20_000);
+    run.finish();
+    assert_eq!(run.presentation.stats().forced_cuts, 0);
+    assert_eq!(parse(&run.playlist("v0")).target_s, 8);
+}
+
+#[test]
 fn a_later_gop_over_the_target_is_cut_without_a_key_frame() {
     let specs = [video((30, 1), 60).gops(&[60, 60, 150, 60]), audio(48_000)];
     let run = check(&specs, 30_000);
