@@ -57,14 +57,24 @@
     if (withTrace) setInterval(() => trace(video), 1000);
     const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
     let stalledAt = null;
-    video.addEventListener('waiting', () => {
+    const stall = () => {
       if (state.startupMs === null || stalledAt !== null) return;
       state.stalls += 1;
       stalledAt = performance.now();
-    });
-    video.addEventListener('playing', () => {
+    };
+    const resume = () => {
       if (stalledAt !== null) state.stalledMs += performance.now() - stalledAt;
       stalledAt = null;
+    };
+    video.addEventListener('waiting', stall);
+    video.addEventListener('playing', resume);
+    // Shaka stops the picture by its speed while it fills the buffer.
+    let stopped = false;
+    video.addEventListener('ratechange', () => {
+      const stops = video.playbackRate === 0;
+      if (stops) stall();
+      else if (stopped) resume();
+      stopped = stops;
     });
     const frame = () => {
       state.frames += 1;
