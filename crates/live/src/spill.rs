@@ -122,3 +122,49 @@ async fn delete_folder(store: &Objects, folder: &str) {
         warn!(folder, error = %telemetry::chain(&error), "stored segments could not be deleted");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use media::{Sample, Track, TrackKind};
+    use packager::{Lookup, TrackName};
+
+    use super::*;
+    use crate::{Config, telemetry::Counters};
+
+    /// A stream with 20 s of sound, of which memory keeps the last 12.
+    fn stream() -> Arc<Stream> {
+        let config = Config { memory_window_ms: 12_000, ..Config::default() };
+        let clock = Arc::new(base::SystemClock::start());
+        let stream = Stream::new("live/a".parse().unwrap(), Arc::new(config), clock, Counters::new());
+        let opus = media::codec::opus::Config {
+            channels: 2,
+            pre_skip: 0,
+            input_sample_rate: 48_000,
+            output_gain: 0,
+            mapping_family: 0,
+        };
+        stream.begin(&[Track::new(media::CodecConfig::Opus(opus))]).unwrap();
+        for packet in 0..1_000 {
+            let sample = Sample { dts: packet * 960, cts_offset: 0, duration: 0, sync: true, payload: "packet".into() };
+            stream.push(TrackKind::Audio, &TrackName::source_audio(), sample).unwrap();
+        }
+        Arc::new(stream)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_answers_makes_a_gap_in_ten_seconds() {
+        let stream = stream();
+        let asked = std::sync::Mutex::new(None);
+        let before = tokio::time::Instant::now();
+        store_old(&stream, |spill| {
+            *crate::lock::lock(&asked) = Some(spill.msn);
+            std::future::pending()
+        })
+        .await;
+        assert_eq!(before.elapsed(), STORE_TIMEOUT);
+        let msn = crate::lock::lock(&asked).expect("something is older than the memory window");
+        let segment = |msn| stream.present(|presentation| presentation.segment(&TrackName::source_audio(), msn));
+        assert_eq!(segment(msn), Lookup::Gone, "a gap");
+        assert!(matches!(segment(msn + 1), Lookup::Found(_)), "the next is tried again");
+    }
+}

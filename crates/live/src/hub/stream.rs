@@ -186,7 +186,7 @@ impl Stream {
     }
 
     /// The timeline of a new publisher begins.
-    pub(super) fn begin(&self, tracks: &[Track]) -> Result<(), packager::Error> {
+    pub(crate) fn begin(&self, tracks: &[Track]) -> Result<(), packager::Error> {
         let now = self.clock.wall();
         let mut state = self.state();
         state.since = Some(now);
@@ -215,7 +215,7 @@ impl Stream {
     }
 
     /// One frame of the source.
-    pub(super) fn push(&self, kind: TrackKind, name: &TrackName, sample: Sample) -> Result<(), packager::Error> {
+    pub(crate) fn push(&self, kind: TrackKind, name: &TrackName, sample: Sample) -> Result<(), packager::Error> {
         self.ring().push_sample(kind, sample.clone());
         self.frames.notify_waiters();
         self.ladder.push_sample(kind, &sample);

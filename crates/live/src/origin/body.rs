@@ -39,7 +39,7 @@ impl State {
                 Piece::Inline(bytes) | Piece::Shared(bytes) => return Some(Ok(bytes)),
                 Piece::File { object, offset, len } => return Some(self.read(object, offset, len).await),
                 Piece::Pending { track, msn, part } => {
-                    let Some(plan) = self.wait(&track, msn, part).await else { return None };
+                    let plan = self.wait(&track, msn, part).await?;
                     self.pieces.extend(joined(plan.pieces));
                     self.pieces.push_back(Piece::Pending { track, msn, part: part + 1 });
                 }

@@ -62,6 +62,13 @@ enum Role {
     },
 }
 
+impl Role {
+    /// Whether it is a player that its shard no longer serves.
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::Player { player, .. } if player.gone.load(Ordering::Relaxed))
+    }
+}
+
 /// A publishing peer's way from FLV tags to the hub.
 struct Ingest {
     request: RequestId,
@@ -179,11 +186,16 @@ impl Connection {
                 self.refuse(ingest.request, Rejection::PUBLISH_BAD_NAME, "another publisher took over".into()).await?;
                 Err(ConnectionError::TakenOver { stream })
             }
-            Role::Player { player, .. } if !player.gone.load(Ordering::Relaxed) => {
+            role @ Role::Player { .. } if role.is_given_up() => {
+                self.role = role;
+                self.leave();
+                Ok(())
+            }
+            Role::Player { .. } => {
                 self.session.end_of_stream();
                 self.drain().await.map(|_| ())
             }
-            _ => Ok(()),
+            Role::Guest => Ok(()),
         }
     }
 

@@ -1,1 +1,16 @@
-//! Integration tests of `live`: one binary.
+//! Integration tests of `live`: one binary. Publishers and players over loopback sockets, or straight at the hub and the origin;
+//! no FFmpeg, no sleeps.
+
+mod node;
+mod peer;
+mod tape;
+
+mod guide;
+mod hls;
+mod hostile;
+mod keys;
+mod lives;
+mod play;
+mod publish;
+mod stop;
+mod window;
