@@ -120,7 +120,8 @@ async fn until_playable(server: &Server, name: &str) -> Outcome<()> {
     Err(format!("{} made no playlist in time", server.kind.name()).into())
 }
 
-/// The path of the first part or segment of the playlist at `path`, through a multivariant playlist if need be.
+/// The path of the first whole segment of the playlist at `path`, through a multivariant playlist if need be: players do not begin
+/// with parts alone.
 async fn first_media(client: &mut http::Client, path: &str) -> Outcome<Option<String>> {
     let mut path = path.to_owned();
     for _ in 0..2 {
@@ -129,13 +130,8 @@ async fn first_media(client: &mut http::Client, path: &str) -> Outcome<Option<St
             return Ok(None);
         }
         let text = answer.text();
-        let part = text
-            .lines()
-            .find(|line| line.starts_with("#EXT-X-PART:"))
-            .and_then(|line| line.split("URI=\"").nth(1)?.split('"').next());
-        let Some(uri) = part.or_else(|| text.lines().find(|line| !line.is_empty() && !line.starts_with('#'))) else {
-            return Ok(None);
-        };
+        let is_uri = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        let Some(uri) = text.lines().find(is_uri) else { return Ok(None) };
         let folder = path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
         path = format!("{folder}/{uri}");
         if !uri.contains(".m3u8") {

@@ -27,6 +27,7 @@ pub(crate) struct Cell {
 pub(crate) struct Grid {
     cells: VecDeque<Cell>,
     next_msn: u64,
+    opening_msn: u64,
     /// Presentation time of the first cell of all, once it has begun, in 90 kHz ticks.
     zero: Option<i64>,
     discontinuity_sequence: u64,
@@ -36,7 +37,12 @@ pub(crate) struct Grid {
 impl Grid {
     /// An empty grid whose first cell gets the number `first_msn`.
     pub(crate) fn starting_at(first_msn: u64) -> Self {
-        Self { next_msn: first_msn, ..Self::default() }
+        Self { next_msn: first_msn, opening_msn: first_msn, ..Self::default() }
+    }
+
+    /// Media Sequence Number of the first cell there ever was.
+    pub(crate) fn opening_msn(&self) -> u64 {
+        self.opening_msn
     }
 
     /// Presentation time of the first cell there ever was, in 90 kHz ticks; 0 before it begins.

@@ -10,6 +10,7 @@ use crate::{
     Config, Dropped, Error, Role, TRACKS_MAX, TrackName,
     grid::Grid,
     parts,
+    segment::Segment,
     track::{Gate, Refused, TrackState},
 };
 
@@ -28,6 +29,9 @@ pub const JUMP_BACK_MS: i64 = 1_000;
 const LEAD_MAX_MS: i64 = 1_000;
 /// Samples of one track that wait for the leader.
 const WAITING_SAMPLES_MAX: usize = 2_048;
+/// The first segment of a stream ends here, at whatever frame, in milliseconds: no player begins with a playlist that lists parts only, and
+/// nobody should have to wait for a group of pictures to end.
+const OPENING_MS: i64 = 400;
 /// EXTINF, rounded, may not exceed the target duration; this much over it still rounds down, lost sound
 /// packets included, in milliseconds.
 const TARGET_SLACK_MS: i64 = 350;
@@ -104,6 +108,8 @@ struct Leader {
     frontier: i64,
     last_sync: Option<i64>,
     gop: i64,
+    /// The latest end of a picture so far, in 90 kHz ticks of presentation time.
+    shown_end: i64,
 }
 
 /// A first number that no earlier broadcast of the stream has reached: two for each second since [`NUMBERS_FROM_S`], and no
@@ -115,7 +121,16 @@ fn clock_number(now: Wall) -> u32 {
 
 impl Leader {
     fn new() -> Self {
-        Self { anchored: false, shift: 0, breaks: true, last_source_dts: None, frontier: 0, last_sync: None, gop: 0 }
+        Self {
+            anchored: false,
+            shift: 0,
+            breaks: true,
+            last_source_dts: None,
+            frontier: 0,
+            last_sync: None,
+            gop: 0,
+            shown_end: 0,
+        }
     }
 }
 
@@ -373,6 +388,8 @@ impl Presentation {
         let pts = state.to_90k(sample.pts());
         let earliest = pts.min(state.to_90k(sample.dts));
         self.decide_boundary(i, pts, media_end, sample.sync);
+        let frame = self.tracks[i].to_90k(self.tracks[i].clock.frame());
+        self.leader.shown_end = self.leader.shown_end.max(pts + frame);
         self.deliver(i, sample);
         self.leader.frontier = self.leader.frontier.max(earliest);
         self.release_waiting(false);
@@ -414,6 +431,14 @@ impl Presentation {
         };
         let target = i64::from(self.config.segment_target_ms) * 90;
         self.raise_target(elapsed);
+        // Where pictures are shown in another order than they come, the next ones to come may be shown before this one.
+        let next = sync || pts - self.leader.shown_end < frame / 2;
+        let cut = if next { pts } else { self.leader.shown_end };
+        let in_order = pts + frame / 2 >= self.leader.shown_end;
+        let long_enough = self.grid.open().is_some_and(|cell| cut - cell.start + frame / 2 >= OPENING_MS * 90);
+        if self.opening() && in_order && long_enough {
+            return self.begin_cell(cut, self.leader.breaks && sync, sync);
+        }
         let long_enough = elapsed >= target - frame / 2 || self.next_gop_overflows(elapsed, target);
         if sync && (self.leader.breaks || long_enough) {
             self.begin_cell(pts, self.leader.breaks, true);
@@ -421,6 +446,11 @@ impl Presentation {
             self.counters.forced_cuts += u64::from(!sync);
             self.begin_cell(pts, false, sync);
         }
+    }
+
+    /// Whether the stream's very first segment is open.
+    fn opening(&self) -> bool {
+        self.grid.open().is_some_and(|cell| cell.msn == self.grid.opening_msn())
     }
 
     /// A first segment of `elapsed` 90 kHz ticks raises the target duration.
@@ -479,10 +509,13 @@ impl Presentation {
         true
     }
 
-    /// The target duration is frozen once a segment is closed (RFC 8216bis 4.4.3.1).
+    /// The target duration is frozen once a segment is closed (RFC 8216bis 4.4.3.1) beside the short one that opens the stream: the
+    /// length of a group of pictures is not known before.
     fn target_may_rise(&self) -> bool {
-        let closed = |state: &TrackState| state.segments.front().is_some_and(|segment| segment.closed);
-        self.grid.last().is_none_or(|cell| cell.start == self.grid.zero()) && !self.tracks.iter().any(closed)
+        let opening = self.grid.opening_msn();
+        let closed = |segment: &Segment| segment.closed && segment.msn > opening;
+        self.grid.last().is_none_or(|cell| cell.msn <= opening + 1)
+            && !self.tracks.iter().any(|state| state.segments.iter().take(2).any(closed))
     }
 
     /// Longest cell, in 90 kHz ticks.
@@ -493,7 +526,7 @@ impl Presentation {
 
     /// Whether another group of pictures like the last would be too much for the cell, which is half full at least.
     fn next_gop_overflows(&self, elapsed: i64, target: i64) -> bool {
-        !self.target_may_rise() && elapsed * 2 >= target && elapsed + self.leader.gop > self.cell_max()
+        elapsed * 2 >= target && elapsed + self.leader.gop > self.target_max()
     }
 
     fn begin_cell(&mut self, pts: i64, discontinuity: bool, independent: bool) {

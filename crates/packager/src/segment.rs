@@ -73,12 +73,6 @@ impl Segment {
         rescale(self.start_pts + self.ticks, self.timescale, Timescale::VIDEO)
     }
 
-    /// Bits per second of its bytes; zero while nothing is known.
-    pub(crate) fn bits_per_second(&self) -> u64 {
-        let ticks = u128::try_from(self.ticks).unwrap_or(0).max(1);
-        u64::try_from(u128::from(self.bytes) * 8 * u128::from(self.timescale.get()) / ticks).unwrap_or(u64::MAX)
-    }
-
     /// The body: everything so far, and the next part as pending while the segment is open.
     pub(crate) fn plan(&self, track: &TrackName) -> BodyPlan {
         let mut pieces = match &self.storage {

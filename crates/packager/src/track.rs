@@ -211,7 +211,7 @@ impl TrackState {
                 self.close();
                 self.fill_gaps_to(cell.msn, grid);
                 self.gate = Gate::Open;
-                self.open(cell.msn, &sample);
+                self.open(cell, &sample);
                 self.held = Some(sample);
             }
         }
@@ -383,10 +383,13 @@ impl TrackState {
         }
     }
 
-    fn open(&mut self, msn: u64, first: &Sample) {
+    fn open(&mut self, cell: &Cell, first: &Sample) {
         self.segment_start_dts = first.dts;
         let independent = first.sync || self.kind() == TrackKind::Audio;
-        let segment = new_segment(msn, self.init().id, first.pts(), independent, self.timescale(), self.origin);
+        // Behind a cut in the middle of a group of pictures others may be shown before the first.
+        let cut = rescale(cell.start, Timescale::VIDEO, self.timescale());
+        let start_pts = if independent { first.pts() } else { first.pts().min(cut) };
+        let segment = new_segment(cell.msn, self.init().id, start_pts, independent, self.timescale(), self.origin);
         self.segments.push_back(segment);
     }
 

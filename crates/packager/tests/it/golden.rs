@@ -18,11 +18,10 @@ fn small() -> (Run, Vec<Spec>) {
 
 const MULTIVARIANT: &str = r#"#EXTM3U
 #EXT-X-VERSION:9
-#EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio 1",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a0/index.m3u8"
-#EXT-X-STREAM-INF:BANDWIDTH=143960,AVERAGE-BANDWIDTH=143960,CODECS="avc1.640020,mp4a.40.2",RESOLUTION=1280x720,FRAME-RATE=25.000,AUDIO="audio"
+#EXT-X-STREAM-INF:BANDWIDTH=144647,AVERAGE-BANDWIDTH=144304,CODECS="avc1.640020,mp4a.40.2",RESOLUTION=1280x720,FRAME-RATE=25.000,AUDIO="audio"
 v0/index.m3u8
-#EXT-X-STREAM-INF:BANDWIDTH=143960,AVERAGE-BANDWIDTH=143960,CODECS="avc1.64001E,mp4a.40.2",RESOLUTION=640x360,FRAME-RATE=25.000,AUDIO="audio"
+#EXT-X-STREAM-INF:BANDWIDTH=144647,AVERAGE-BANDWIDTH=144304,CODECS="avc1.64001E,mp4a.40.2",RESOLUTION=640x360,FRAME-RATE=25.000,AUDIO="audio"
 v1/index.m3u8
 "#;
 
@@ -33,60 +32,68 @@ const MEDIA: &str = r#"#EXTM3U
 #EXT-X-PART-INF:PART-TARGET=0.405
 #EXT-X-MEDIA-SEQUENCE:0
 #EXT-X-DISCONTINUITY-SEQUENCE:0
-#EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-MAP:URI="init-0.mp4"
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:00.000Z
 #EXT-X-PART:DURATION=0.40000,URI="0.0.m4s",INDEPENDENT=YES
-#EXT-X-PART:DURATION=0.40000,URI="0.1.m4s"
-#EXT-X-PART:DURATION=0.40000,URI="0.2.m4s"
-#EXT-X-PART:DURATION=0.40000,URI="0.3.m4s"
-#EXT-X-PART:DURATION=0.40000,URI="0.4.m4s"
-#EXTINF:2.00000,
+#EXTINF:0.40000,
 0.m4s
-#EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:02.000Z
-#EXT-X-PART:DURATION=0.40000,URI="1.0.m4s",INDEPENDENT=YES
+#EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:00.400Z
+#EXT-X-PART:DURATION=0.40000,URI="1.0.m4s"
 #EXT-X-PART:DURATION=0.40000,URI="1.1.m4s"
 #EXT-X-PART:DURATION=0.40000,URI="1.2.m4s"
 #EXT-X-PART:DURATION=0.40000,URI="1.3.m4s"
-#EXT-X-PART:DURATION=0.40000,URI="1.4.m4s"
-#EXTINF:2.00000,
+#EXTINF:1.60000,
 1.m4s
-#EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:04.000Z
+#EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:02.000Z
 #EXT-X-PART:DURATION=0.40000,URI="2.0.m4s",INDEPENDENT=YES
 #EXT-X-PART:DURATION=0.40000,URI="2.1.m4s"
-#EXT-X-PRELOAD-HINT:TYPE=PART,URI="2.2.m4s"
-#EXT-X-RENDITION-REPORT:URI="../a0/index.m3u8",LAST-MSN=2,LAST-PART=1
-#EXT-X-RENDITION-REPORT:URI="../v1/index.m3u8",LAST-MSN=2,LAST-PART=0
+#EXT-X-PART:DURATION=0.40000,URI="2.2.m4s"
+#EXT-X-PART:DURATION=0.40000,URI="2.3.m4s"
+#EXT-X-PART:DURATION=0.40000,URI="2.4.m4s"
+#EXTINF:2.00000,
+2.m4s
+#EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:04.000Z
+#EXT-X-PART:DURATION=0.40000,URI="3.0.m4s",INDEPENDENT=YES
+#EXT-X-PART:DURATION=0.40000,URI="3.1.m4s"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="3.2.m4s"
+#EXT-X-RENDITION-REPORT:URI="../a0/index.m3u8",LAST-MSN=3,LAST-PART=1
+#EXT-X-RENDITION-REPORT:URI="../v1/index.m3u8",LAST-MSN=3,LAST-PART=0
 "#;
 
 const MPD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5" minBufferTime="PT1S" maxSegmentDuration="PT2.006S" type="dynamic" availabilityStartTime="2026-11-20T09:00:00.000Z" publishTime="2026-11-20T09:00:04.900Z" minimumUpdatePeriod="PT0.250S" timeShiftBufferDepth="PT600.000S" suggestedPresentationDelay="PT3.800S">
   <ServiceDescription id="0"><Latency target="3500" min="2500" max="9500"/><PlaybackRate min="1.00" max="1.04"/></ServiceDescription>
   <Period id="p0" start="PT0.000000S">
-    <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1">
+    <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true">
       <ProducerReferenceTime id="0" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="900000"><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/></ProducerReferenceTime>
-      <Representation id="v0" bandwidth="117248" codecs="avc1.640020" width="1280" height="720" frameRate="25">
+      <Representation id="v0" bandwidth="117376" codecs="avc1.640020" width="1280" height="720" frameRate="25">
         <SegmentTemplate timescale="90000" presentationTimeOffset="900000" initialization="v0/init-0.mp4" media="v0/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
           <SegmentTimeline>
-            <S t="900000" d="180000" r="2"/>
+            <S t="900000" d="36000"/>
+            <S t="936000" d="144000"/>
+            <S t="1080000" d="180000" r="1"/>
           </SegmentTimeline>
         </SegmentTemplate>
       </Representation>
-      <Representation id="v1" bandwidth="117248" codecs="avc1.64001E" width="640" height="360" frameRate="25">
+      <Representation id="v1" bandwidth="117376" codecs="avc1.64001E" width="640" height="360" frameRate="25">
         <SegmentTemplate timescale="90000" presentationTimeOffset="900000" initialization="v1/init-0.mp4" media="v1/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
           <SegmentTimeline>
-            <S t="900000" d="180000" r="2"/>
+            <S t="900000" d="36000"/>
+            <S t="936000" d="144000"/>
+            <S t="1080000" d="180000" r="1"/>
           </SegmentTimeline>
         </SegmentTemplate>
       </Representation>
     </AdaptationSet>
-    <AdaptationSet id="1" contentType="audio" mimeType="audio/mp4" segmentAlignment="true" startWithSAP="1">
+    <AdaptationSet id="1" contentType="audio" mimeType="audio/mp4" segmentAlignment="true">
       <ProducerReferenceTime id="1" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="480000"><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/></ProducerReferenceTime>
-      <Representation id="a0" bandwidth="26712" codecs="mp4a.40.2" audioSamplingRate="48000">
+      <Representation id="a0" bandwidth="27271" codecs="mp4a.40.2" audioSamplingRate="48000">
         <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="2"/>
         <SegmentTemplate timescale="48000" presentationTimeOffset="480000" initialization="a0/init-0.mp4" media="a0/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
           <SegmentTimeline>
-            <S t="480000" d="96256" r="2"/>
+            <S t="480000" d="19456"/>
+            <S t="499456" d="76800"/>
+            <S t="576256" d="96256" r="1"/>
           </SegmentTimeline>
         </SegmentTemplate>
       </Representation>
@@ -126,21 +133,23 @@ fn the_answers_after_its_end() {
 #EXT-X-PART-INF:PART-TARGET=0.405
 #EXT-X-MEDIA-SEQUENCE:0
 #EXT-X-DISCONTINUITY-SEQUENCE:0
-#EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-MAP:URI="init-0.mp4"
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:00.000Z
-#EXTINF:2.00000,
+#EXTINF:0.40000,
 0.m4s
+#EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:00.400Z
+#EXTINF:1.60000,
+1.m4s
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:02.000Z
 #EXTINF:2.00000,
-1.m4s
+2.m4s
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:04.000Z
 #EXTINF:1.80000,
-2.m4s
+3.m4s
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T09:00:06.000Z
 #EXT-X-GAP
 #EXTINF:0.12000,
-3.m4s
+4.m4s
 #EXT-X-ENDLIST
 "#,
     );

@@ -133,7 +133,9 @@ fn exact_stamps_and_b_frames() {
     let mut exact = video((60, 1), 60).b_frames(2);
     exact.rounded = false;
     let run = check(&[exact, audio(48_000)], 12_000);
-    assert!(parse(&run.playlist("v0")).independent);
+    let list = parse(&run.playlist("v0"));
+    assert_eq!(list.segments[0].duration, Some(0.41667), "the opening ends between pictures that are shown in order");
+    assert!(list.segments.iter().skip(2).all(|segment| segment.duration == Some(2.0) || segment.duration.is_none()));
     check(&[video((25, 1), 50).b_frames(3), audio(44_100)], 12_000);
 }
 
@@ -197,8 +199,9 @@ fn a_long_first_gop_raises_the_target_once() {
     let specs = [video((30, 1), 240), audio(48_000)];
     let run = check(&specs, 30_000);
     let list = parse(&run.playlist("v0"));
-    assert_eq!((list.target_s, list.independent), (8, true));
-    assert_eq!(list.segments[0].duration, Some(8.0));
+    assert_eq!((list.target_s, list.independent), (8, false));
+    let durations: Vec<_> = list.segments.iter().take(3).map(|segment| segment.duration).collect();
+    assert_eq!(durations, [Some(0.4), Some(7.6), Some(8.0)]);
 }
 
 #[test]
@@ -463,7 +466,7 @@ fn transport_streams_on_request() {
     run.begin(&specs);
     run.play(&specs, 0, 9_000);
     let playlist = text(&run.presentation.ts_media_playlist(&name("v0")).found().unwrap());
-    assert!(playlist.contains("\n0.ts\n") && playlist.contains("\n3.ts\n") && !playlist.contains("4.ts"), "{playlist}");
+    assert!(playlist.contains("\n0.ts\n") && playlist.contains("\n4.ts\n") && !playlist.contains("5.ts"), "{playlist}");
     let bytes = body(&run.presentation.ts_segment(&name("v0"), 1).found().unwrap());
     assert!(bytes.len().is_multiple_of(188) && bytes.chunks(188).all(|packet| packet[0] == 0x47));
     let (first, again) = (run.presentation.ts_segment(&name("v0"), 1), run.presentation.ts_segment(&name("v0"), 1));
@@ -472,7 +475,7 @@ fn transport_streams_on_request() {
         piece => panic!("{piece:?}"),
     };
     assert_eq!(pointer(first), pointer(again), "muxed twice");
-    assert_eq!(run.presentation.ts_segment(&name("v0"), 4), Lookup::Pending);
+    assert_eq!(run.presentation.ts_segment(&name("v0"), 5), Lookup::Pending);
     assert_eq!(run.presentation.ts_segment(&name("v0"), 9), Lookup::Gone);
     assert!(text(&run.presentation.ts_multivariant_playlist().unwrap()).contains("\nv0/ts.m3u8\n"));
 }

@@ -18,6 +18,12 @@ fn the_first_playlist_comes_before_the_first_segment_ends() {
     let text = platform.get_text("/live/first/v0/index.m3u8", SOON);
     assert!(text.contains("#EXT-X-PART:"), "{text}");
     assert!(!text.contains("#EXTINF"), "the first playlist waited for a whole segment: {text}");
+    // Players that know no parts need a segment; the first one does not wait for the GOP of 2 s.
+    let text = eventually("a segment", Duration::from_secs(1), || {
+        Some(playlist(&platform, "/live/first/v0/index.m3u8")).filter(|text| text.contains("#EXTINF"))
+    });
+    assert!(text.contains("#EXTINF:0.4"), "{text}");
+    assert_eq!(e2e::decode(&platform.url("/live/first/index.m3u8"), 3, &[]), "", "{}", platform.log());
 }
 
 #[test]
