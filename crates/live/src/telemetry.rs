@@ -32,6 +32,7 @@ pub(crate) struct StreamMetrics {
     ingest_kbps: Gauge,
     ingest_frame_rate: Gauge,
     ingest_gop_ms: Gauge,
+    rtmp_viewers: Gauge,
     memory_bytes: Gauge,
     window_ms: Gauge,
     discontinuities: Gauge,
@@ -47,6 +48,7 @@ impl StreamMetrics {
             ingest_kbps: gauge!("headwater_live_ingest_kbps", "stream" => label()),
             ingest_frame_rate: gauge!("headwater_live_ingest_frame_rate", "stream" => label()),
             ingest_gop_ms: gauge!("headwater_live_ingest_gop_ms", "stream" => label()),
+            rtmp_viewers: gauge!("headwater_live_viewers", "stream" => label(), "protocol" => "rtmp"),
             memory_bytes: gauge!("headwater_packager_memory_bytes", "stream" => label()),
             window_ms: gauge!("headwater_packager_window_ms", "stream" => label()),
             discontinuities: gauge!("headwater_packager_discontinuities", "stream" => label()),
@@ -62,6 +64,11 @@ impl StreamMetrics {
         self.ingest_kbps.set(figures.kbps as f64);
         self.ingest_frame_rate.set(figures.frame_rate);
         self.ingest_gop_ms.set(figures.gop_ms as f64);
+    }
+
+    /// Players over RTMP.
+    pub(crate) fn rtmp_viewers(&self, count: usize) {
+        self.rtmp_viewers.set(count as f64);
     }
 
     /// What the packager holds and what it had to leave out.

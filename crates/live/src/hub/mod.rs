@@ -169,6 +169,7 @@ impl Hub {
         for stream in self.all() {
             let work = || {
                 stream.expire();
+                stream.metrics.rtmp_viewers(stream.fanout.players());
                 stream.metrics.presentation(&stream.present(|presentation| presentation.stats()));
             };
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
