@@ -51,6 +51,11 @@ impl Presentation {
         let _ = writeln!(text, "\n{}/ts.m3u8", state.name);
     }
 
+    /// Whether MPEG-TS carries any of the stream's pictures, or its sound where there are none: if not, `ts.m3u8` never comes.
+    pub fn fits_ts(&self) -> bool {
+        self.tracks.iter().any(|state| state.role != Role::Audio && carried(state.track()))
+    }
+
     /// Answers `NAME/ts.m3u8`: the closed segments that are in memory.
     pub fn ts_media_playlist(&self, track: &TrackName) -> Lookup<Bytes> {
         let Some(state) = self.state(track).filter(|state| carried(state.track()) && state.role != Role::Audio) else {

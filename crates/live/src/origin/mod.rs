@@ -94,11 +94,14 @@ impl Origin {
         match object {
             Object::MultivariantPlaylist(prefix) => multivariant(&stream, &long_name(&stream, named, &prefix)).await,
             Object::TsMultivariantPlaylist => {
-                let made = ready(&stream, |presentation| presentation.ts_multivariant_playlist().ok()).await;
-                made.map_or_else(|| not_ready(&stream), |text| playlist(text.into(), playlist_age(&stream)))
+                match tokio::time::timeout(FIRST_PART_WAIT, until_found(&stream, ts_multivariant)).await {
+                    Ok(Some(text)) => playlist(text.into(), playlist_age(&stream)),
+                    Ok(None) => not_found("nothing of this stream can be sent as MPEG-TS"),
+                    Err(_) => not_ready(&stream),
+                }
             }
-            Object::Manifest => self.manifest(&stream).await,
-            Object::ManifestAlias(prefix) => manifest_redirect(&long_name(&stream, named, &prefix)),
+            Object::Manifest => self.manifest(&stream, "").await,
+            Object::ManifestAlias(prefix) => self.manifest(&stream, &long_name(&stream, named, &prefix)).await,
             Object::Thumbnail => thumbnail::answer(&self.hub, &stream).await,
             Object::MediaPlaylist(track) => media_playlist(&stream, &track, query).await,
             Object::TsMediaPlaylist(track) => {
@@ -114,36 +117,44 @@ impl Origin {
                 let (media_type, found) =
                     (media_type(&track), stream.present(|presentation| presentation.init(&track, id)));
                 match found {
-                    Lookup::Found(bytes) => answer::full(media_type, Keep::Forever, bytes),
+                    Lookup::Found(bytes) => {
+                        answer::with_etag(answer::full(media_type, Keep::Forever, bytes), &id.to_string())
+                    }
                     Lookup::Pending | Lookup::Gone => not_found("this initialization segment left the rewind window"),
                 }
             }
             Object::Segment(track, msn) => {
-                self.plan(&stream, media_type(&track), move |presentation| presentation.segment(&track, msn)).await
+                let media = media_type(&track);
+                let find = move |presentation: &mut Presentation| presentation.segment(&track, msn);
+                self.plan(&stream, media, &msn.to_string(), find).await
             }
             Object::Part(track, msn, part) => {
-                self.plan(&stream, media_type(&track), move |presentation| presentation.part(&track, msn, part)).await
+                let media = media_type(&track);
+                let find = move |presentation: &mut Presentation| presentation.part(&track, msn, part);
+                self.plan(&stream, media, &format!("{msn}.{part}"), find).await
             }
             Object::TsSegment(track, msn) => {
-                self.plan(&stream, mime::TS, move |presentation| presentation.ts_segment(&track, msn)).await
+                let find = move |presentation: &mut Presentation| presentation.ts_segment(&track, msn);
+                self.plan(&stream, mime::TS, &msn.to_string(), find).await
             }
         }
     }
 
-    async fn manifest(&self, stream: &Arc<Stream>) -> Answer {
+    async fn manifest(&self, stream: &Arc<Stream>, prefix: &str) -> Answer {
         let clock = self.hub.clock.clone();
         let made = ready(stream, move |presentation| presentation.mpd(clock.wall()).ok()).await;
         let Some(bytes) = made else { return not_ready(stream) };
         // The manifest changes with every segment; players ask for it about once a second.
         let keep = if stream.is_ended() { playlist_age(stream) } else { Keep::Moment };
-        answer::full(mime::MPD, keep, bytes)
+        tagged(mime::MPD, keep, if prefix.is_empty() { bytes.into() } else { rebase_manifest(&bytes, prefix) })
     }
 
-    /// A segment or part, when it is there or as it is being made.
+    /// A segment or part, when it is there or as it is being made. Its number, which no other bytes have, is its ETag.
     async fn plan(
         &self,
         stream: &Arc<Stream>,
         media_type: &'static str,
+        tag: &str,
         find: impl Fn(&mut Presentation) -> Lookup<packager::BodyPlan>,
     ) -> Answer {
         let wait = wait_limit(stream);
@@ -152,7 +163,7 @@ impl Origin {
             Ok(Some(plan)) => {
                 let length = plan.len();
                 let body = body::of_plan(plan, stream.clone(), self.hub.store.clone());
-                answer::body(media_type, Keep::Forever, length, body)
+                answer::with_etag(answer::body(media_type, Keep::Forever, length, body), tag)
             }
             Ok(None) => not_found("this part of the stream left the rewind window, or was never announced"),
             Err(_) => unavailable("the announced part did not come in time"),
@@ -192,13 +203,21 @@ fn rebase(playlist: &[u8], prefix: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-fn manifest_redirect(prefix: &str) -> Answer {
-    let mut response = answer::full(mime::TEXT, Keep::Never, format!("see {prefix}manifest.mpd\n"));
-    *response.status_mut() = StatusCode::FOUND;
-    if let Ok(location) = http::HeaderValue::try_from(format!("{prefix}manifest.mpd")) {
-        response.headers_mut().insert(http::header::LOCATION, location);
+/// Prefixes the addresses in a manifest. A redirect or a BaseURL would be shorter, but libavformat resolves templates against the
+/// address that it asked for.
+fn rebase_manifest(manifest: &[u8], prefix: &str) -> Vec<u8> {
+    const ADDRESSES: [&str; 3] = [" initialization=\"", " media=\"", "utc:http-iso:2014\" value=\""];
+    let text = String::from_utf8_lossy(manifest).into_owned();
+    let rebased = |text: String, address: &str| text.replace(address, &format!("{address}{prefix}"));
+    ADDRESSES.into_iter().fold(text, rebased).into_bytes()
+}
+
+fn ts_multivariant(presentation: &mut Presentation) -> Lookup<bytes::Bytes> {
+    match presentation.ts_multivariant_playlist() {
+        Ok(text) => Lookup::Found(text),
+        Err(_) if presentation.multivariant_playlist().is_ok() && !presentation.fits_ts() => Lookup::Gone,
+        Err(_) => Lookup::Pending,
     }
-    response
 }
 
 /// A Media Playlist, after the wait that its delivery directives ask for (RFC 8216bis 6.2.5.2).
@@ -296,10 +315,15 @@ fn playlist_age(stream: &Stream) -> Keep {
 }
 
 fn playlist(text: Vec<u8>, keep: Keep) -> Answer {
+    tagged(mime::M3U8, keep, text)
+}
+
+/// An answer whose ETag is taken from its bytes.
+fn tagged(media_type: &'static str, keep: Keep, text: Vec<u8>) -> Answer {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let tag = format!("{:016x}", hasher.finish());
-    answer::with_etag(answer::full(mime::M3U8, keep, text), &tag)
+    answer::with_etag(answer::full(media_type, keep, text), &tag)
 }
 
 /// A JSON answer that is true now.
@@ -376,5 +400,14 @@ mod tests {
             "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"a0/index.m3u8\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv0/index.m3u8\n";
         let expected = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"bars/a0/index.m3u8\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nbars/v0/index.m3u8\n";
         assert_eq!(String::from_utf8(rebase(text.as_bytes(), "bars/")).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_manifest_under_another_name_points_to_the_stream() {
+        let text = "<SegmentTemplate initialization=\"v0/init-0.mp4\" media=\"v0/$Number$.m4s\"/>\n\
+                    <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"../../time\"/>";
+        let expected = "<SegmentTemplate initialization=\"bars/v0/init-0.mp4\" media=\"bars/v0/$Number$.m4s\"/>\n\
+                    <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"bars/../../time\"/>";
+        assert_eq!(String::from_utf8(rebase_manifest(text.as_bytes(), "bars/")).unwrap(), expected);
     }
 }
