@@ -179,12 +179,13 @@ pub(crate) async fn discard(
     Ok(())
 }
 
-/// A player that notes the delay of every video frame against the publisher's clock.
+/// A player that notes the delay of every video frame against the publisher's clock, while `measuring`.
 pub(crate) async fn probe(
     port: u16,
     app: &str,
     name: &str,
     sent: Arc<FrameTimes>,
+    measuring: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 ) -> Outcome<Vec<Duration>> {
     let mut peer = connect(port, app, name, Action::Play).await?;
@@ -193,6 +194,7 @@ pub(crate) async fn probe(
     while !stop.load(Ordering::Relaxed) {
         while let Some(event) = peer.poll().await? {
             if let ClientEvent::Media { kind: MediaKind::Video, body, .. } = event
+                && measuring.load(Ordering::Relaxed)
                 && let Some(delay) = sent.since(&body)
             {
                 delays.push(delay);

@@ -241,6 +241,14 @@ async fn fanout_round(kind: Kind, players: usize, clip: Arc<Clip>) -> Outcome<(f
         move || load::publish(port, "live", "fan", clip, stop, Some(sent))
     });
     sleep(Duration::from_secs(1)).await;
+    // The probes are seated among the crowd, not behind it: they wait for what everybody waits for.
+    let measuring = Arc::new(AtomicBool::new(false));
+    let probes: Vec<_> = (0..PROBES)
+        .map(|_| {
+            let (stop, sent, measuring) = (stop.clone(), sent.clone(), measuring.clone());
+            own_thread(move || load::probe(port, "live", "fan", sent, measuring, stop))
+        })
+        .collect();
     let bytes = Arc::new(AtomicU64::new(0));
     let mut crowd: JoinSet<Outcome<()>> = JoinSet::new();
     for player in 0..players {
@@ -251,13 +259,7 @@ async fn fanout_round(kind: Kind, players: usize, clip: Arc<Clip>) -> Outcome<(f
         }
     }
     sleep(WARM_UP).await;
-    let probes: Vec<_> = (0..PROBES)
-        .map(|_| {
-            let (stop, sent) = (stop.clone(), sent.clone());
-            own_thread(move || load::probe(port, "live", "fan", sent, stop))
-        })
-        .collect();
-    sleep(Duration::from_secs(3)).await;
+    measuring.store(true, Ordering::Relaxed);
     let before = bytes.load(Ordering::Relaxed);
     let ms = cpu_per_unit(&server, players).await;
     let per_player = (bytes.load(Ordering::Relaxed) - before) / players as u64;
@@ -271,9 +273,7 @@ async fn fanout_round(kind: Kind, players: usize, clip: Arc<Clip>) -> Outcome<(f
     stop.store(true, Ordering::Relaxed);
     let mut delays = Vec::new();
     for probe in probes {
-        let all = probe.await??;
-        // What a probe gets at its start is the GOP so far: old by nature.
-        delays.extend(all.into_iter().skip(60));
+        delays.extend(probe.await??);
     }
     publisher.await??;
     Ok((ms, delays))
