@@ -16,7 +16,7 @@ use crate::{
 
 /// Presentation time of the first epoch's first picture, in milliseconds: decoding times, which B-frames put before
 /// presentation times, stay positive.
-const ORIGIN_LEAD_MS: i64 = 10_000;
+const ORIGIN_LEAD_MS: i64 = 9_800;
 /// Segment numbers count from here, 2020-01-01 (Unix time), in seconds.
 const NUMBERS_FROM_S: i64 = 1_577_836_800;
 /// And begin again here, after 34 years: `startNumber` and initialization segments have 32 bits, and a broadcast needs room.
@@ -707,11 +707,25 @@ impl Presentation {
         let kept = self.grid.last().map_or(0, |cell| (cell.msn + 1).saturating_sub(SEGMENTS_KEPT_MIN as u64));
         let in_window = |cell: &&crate::grid::Cell| cell.end.is_none_or(|end| end >= window_start);
         let first = self.grid.cells().find(in_window).map_or(kept, |cell| cell.msn.min(kept));
-        let first = first.max(self.grid.first_msn().unwrap_or(0));
+        let first = first.max(self.grid.first_msn().unwrap_or(0)).max(self.behind_opening().unwrap_or(0));
         if first > self.first_listed {
             self.first_listed = first;
             self.bump();
         }
+    }
+
+    /// The first segment behind the opening and what depends on it, as soon as a playlist can begin there (RFC 8216bis 6.2.2: three target
+    /// durations stay): a player that begins in the middle of a group of pictures shows nothing until the next.
+    fn behind_opening(&self) -> Option<u64> {
+        let opening = self.grid.opening_msn();
+        let first = self.grid.cells().find(|cell| cell.msn > opening && cell.independent)?;
+        let stays = |state: &TrackState| -> i64 {
+            let left = self.listed_segments(state).filter(|segment| segment.msn >= first.msn);
+            left.map(|segment| segment.timescale.to_ms(segment.ticks)).sum()
+        };
+        let long_enough = |state: &TrackState| stays(state) >= 3 * self.target_s * 1_000;
+        let all = self.tracks.iter().filter(|state| state.has_media()).all(long_enough);
+        (first.msn > opening + 1 && all).then_some(first.msn)
     }
 
     fn drop_segments(&mut self) {

@@ -65,35 +65,35 @@ const MPD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
   <ServiceDescription id="0"><Latency target="3500" min="2500" max="9500"/><PlaybackRate min="1.00" max="1.04"/></ServiceDescription>
   <Period id="p0" start="PT0.000000S">
     <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true">
-      <ProducerReferenceTime id="0" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="900000"><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/></ProducerReferenceTime>
+      <ProducerReferenceTime id="0" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="882000"><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/></ProducerReferenceTime>
       <Representation id="v0" bandwidth="117376" codecs="avc1.640020" width="1280" height="720" frameRate="25">
-        <SegmentTemplate timescale="90000" presentationTimeOffset="900000" initialization="v0/init-0.mp4" media="v0/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
+        <SegmentTemplate timescale="90000" presentationTimeOffset="882000" initialization="v0/init-0.mp4" media="v0/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
           <SegmentTimeline>
-            <S t="900000" d="36000"/>
-            <S t="936000" d="144000"/>
-            <S t="1080000" d="180000" r="1"/>
+            <S t="882000" d="36000"/>
+            <S t="918000" d="144000"/>
+            <S t="1062000" d="180000" r="1"/>
           </SegmentTimeline>
         </SegmentTemplate>
       </Representation>
       <Representation id="v1" bandwidth="117376" codecs="avc1.64001E" width="640" height="360" frameRate="25">
-        <SegmentTemplate timescale="90000" presentationTimeOffset="900000" initialization="v1/init-0.mp4" media="v1/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
+        <SegmentTemplate timescale="90000" presentationTimeOffset="882000" initialization="v1/init-0.mp4" media="v1/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
           <SegmentTimeline>
-            <S t="900000" d="36000"/>
-            <S t="936000" d="144000"/>
-            <S t="1080000" d="180000" r="1"/>
+            <S t="882000" d="36000"/>
+            <S t="918000" d="144000"/>
+            <S t="1062000" d="180000" r="1"/>
           </SegmentTimeline>
         </SegmentTemplate>
       </Representation>
     </AdaptationSet>
     <AdaptationSet id="1" contentType="audio" mimeType="audio/mp4" segmentAlignment="true">
-      <ProducerReferenceTime id="1" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="480000"><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/></ProducerReferenceTime>
+      <ProducerReferenceTime id="1" inband="true" type="encoder" wallClockTime="2026-11-20T09:00:00.000Z" presentationTime="470400"><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/></ProducerReferenceTime>
       <Representation id="a0" bandwidth="27271" codecs="mp4a.40.2" audioSamplingRate="48000">
         <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="2"/>
-        <SegmentTemplate timescale="48000" presentationTimeOffset="480000" initialization="a0/init-0.mp4" media="a0/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
+        <SegmentTemplate timescale="48000" presentationTimeOffset="470400" initialization="a0/init-0.mp4" media="a0/$Number$.m4s" startNumber="0" availabilityTimeOffset="0.500" availabilityTimeComplete="false">
           <SegmentTimeline>
-            <S t="480000" d="19456"/>
-            <S t="499456" d="76800"/>
-            <S t="576256" d="96256" r="1"/>
+            <S t="470400" d="19456"/>
+            <S t="489856" d="76800"/>
+            <S t="566656" d="96256" r="1"/>
           </SegmentTimeline>
         </SegmentTemplate>
       </Representation>

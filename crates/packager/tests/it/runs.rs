@@ -134,8 +134,8 @@ fn exact_stamps_and_b_frames() {
     exact.rounded = false;
     let run = check(&[exact, audio(48_000)], 12_000);
     let list = parse(&run.playlist("v0"));
-    assert_eq!(list.segments[0].duration, Some(0.41667), "the opening ends between pictures that are shown in order");
-    assert!(list.segments.iter().skip(2).all(|segment| segment.duration == Some(2.0) || segment.duration.is_none()));
+    assert!(list.independent, "the opening is not listed for ever");
+    assert!(list.segments.iter().all(|segment| segment.duration == Some(2.0) || segment.duration.is_none()));
     check(&[video((25, 1), 50).b_frames(3), audio(44_100)], 12_000);
 }
 
@@ -202,6 +202,25 @@ fn a_long_first_gop_raises_the_target_once() {
     assert_eq!((list.target_s, list.independent), (8, false));
     let durations: Vec<_> = list.segments.iter().take(3).map(|segment| segment.duration).collect();
     assert_eq!(durations, [Some(0.4), Some(7.6), Some(8.0)]);
+}
+
+#[test]
+fn a_stream_opens_with_a_short_segment_that_is_not_listed_for_ever() {
+    let specs = [video((30, 1), 60), audio(48_000)];
+    let mut run = Run::new(Config::default());
+    run.begin(&specs);
+    run.play(&specs, 0, 700);
+    let list = parse(&run.playlist("v0"));
+    assert_eq!((list.segments[0].duration, list.independent), (Some(0.4), false));
+    run.play(&specs, 700, 7_900);
+    let list = parse(&run.playlist("v0"));
+    let durations: Vec<_> = list.segments.iter().take(3).map(|segment| segment.duration).collect();
+    assert_eq!((durations, list.independent), (vec![Some(0.4), Some(1.6), Some(2.0)], false));
+    // Three target durations stay without it.
+    run.play(&specs, 7_900, 9_500);
+    let list = parse(&run.playlist("v0"));
+    assert_eq!((list.segments[0].msn, list.segments[0].duration, list.independent), (2, Some(2.0), true));
+    run.finish();
 }
 
 #[test]
@@ -449,13 +468,13 @@ fn spilled_segments_are_files_and_refused_ones_gaps() {
     let before = run.presentation.stats().tracks[0].memory_bytes;
     for spill in &spills {
         assert!(body(&spill.plan) == run.linter.bodies(&spill.track)[&spill.msn], "{}", spill.object);
-        if spill.msn == 1 { run.presentation.spill_failed(spill) } else { run.presentation.spilled(spill) }
+        if spill.msn == 3 { run.presentation.spill_failed(spill) } else { run.presentation.spilled(spill) }
     }
     assert!(run.presentation.stats().tracks[0].memory_bytes < before);
     let plan = run.presentation.segment(&name("v0"), 0).found().unwrap();
     assert_eq!(plan.len(), Some(run.linter.bodies(&name("v0"))[&0].len() as u64));
     assert!(matches!(&plan.pieces[..], [packager::Piece::File { object, offset: 0, .. }] if object == "v0/0.m4s"));
-    assert_eq!(run.presentation.segment(&name("v0"), 1), Lookup::Gone);
+    assert_eq!(run.presentation.segment(&name("v0"), 3), Lookup::Gone);
     assert!(run.playlist("v0").contains("#EXT-X-GAP"));
 }
 
@@ -466,7 +485,7 @@ fn transport_streams_on_request() {
     run.begin(&specs);
     run.play(&specs, 0, 9_000);
     let playlist = text(&run.presentation.ts_media_playlist(&name("v0")).found().unwrap());
-    assert!(playlist.contains("\n0.ts\n") && playlist.contains("\n4.ts\n") && !playlist.contains("5.ts"), "{playlist}");
+    assert!(playlist.contains("\n2.ts\n") && playlist.contains("\n4.ts\n") && !playlist.contains("5.ts"), "{playlist}");
     let bytes = body(&run.presentation.ts_segment(&name("v0"), 1).found().unwrap());
     assert!(bytes.len().is_multiple_of(188) && bytes.chunks(188).all(|packet| packet[0] == 0x47));
     let (first, again) = (run.presentation.ts_segment(&name("v0"), 1), run.presentation.ts_segment(&name("v0"), 1));

@@ -13,7 +13,7 @@ const FROM_START: [&str; 2] = ["-live_start_index", "0"];
 fn every_format_of_a_passthrough_stream_decodes() {
     let platform = Platform::serve(&["--set", "transcode.preset=off"]);
     let _encoder = Encoder::bars(&platform.publish_url("encoder/colorbar"), "640x360", 30, 30);
-    until_segment(&platform, "/encoder/colorbar/v0/index.m3u8");
+    until_settled(&platform, "/encoder/colorbar/v0/index.m3u8");
     for path in [
         "/encoder/colorbar/index.m3u8",
         "/encoder/colorbar.m3u8",
@@ -29,9 +29,12 @@ fn every_format_of_a_passthrough_stream_decodes() {
     expect_contiguous("cmaf", &found);
 }
 
-/// Players that know no parts have nothing to play in a playlist without a whole segment.
-fn until_segment(platform: &Platform, path: &str) {
-    eventually("a whole segment", SOON, || platform.get(path).text().contains("#EXTINF").then_some(()));
+/// Waits until a playlist lists only segments that begin with a keyframe: the short one that opens a stream is followed by one that does
+/// not, and both leave the playlist after three target durations.
+fn until_settled(platform: &Platform, path: &str) {
+    eventually("whole groups of pictures", SOON, || {
+        platform.get(path).text().contains("#EXT-X-INDEPENDENT-SEGMENTS").then_some(())
+    });
 }
 
 /// Both kinds are there, in order, without a hole and without a step back.
@@ -64,7 +67,7 @@ fn renditions_of_the_ladder_are_aligned_and_decode() {
         .into_iter()
         .map(|track| {
             let path = format!("/encoder/ladder/{track}/index.m3u8");
-            until_segment(&platform, &path);
+            until_settled(&platform, &path);
             let url = platform.url(&path);
             assert_eq!(decode(&url, 4, &[]), "", "{track}\n{}", platform.log());
             keyframe_times(&packets(&url, 8, &FROM_START))
