@@ -9,6 +9,10 @@ use serde_json::Value;
 
 use crate::Platform;
 
+/// A picture that stands for less than two frames at 25 frames per second is no stall: browsers tell of shorter ones when a buffer is
+/// appended late on a busy machine.
+const STALL_MS_MAX: f64 = 80.0;
+
 /// What a player did.
 #[derive(Clone, Debug)]
 pub struct Played {
@@ -31,7 +35,7 @@ impl Played {
         assert_eq!(self.report["failure"], Value::Null, "{}", context());
         assert_eq!(self.report["errors"].as_array().map(Vec::len), Some(0), "console errors: {}", context());
         assert_eq!(self.report["foreign"].as_array().map(Vec::len), Some(0), "requests to other hosts: {}", context());
-        assert_eq!(self.number("stalls"), 0.0, "stalls: {}", context());
+        assert!(self.number("stalledMs") <= STALL_MS_MAX, "stalls: {}", context());
         let (played, wall) = (self.number("playedSeconds"), self.number("wallSeconds"));
         assert!(played > 0.9 * wall, "played {played} s of {wall}: {}", context());
     }

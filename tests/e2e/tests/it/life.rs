@@ -23,6 +23,9 @@ fn the_first_playlist_comes_before_the_first_segment_ends() {
         Some(playlist(&platform, "/live/first/v0/index.m3u8")).filter(|text| text.contains("#EXTINF"))
     });
     assert!(text.contains("#EXTINF:0.4"), "{text}");
+    eventually("a segment of sound", Duration::from_secs(1), || {
+        playlist(&platform, "/live/first/a0/index.m3u8").contains("#EXTINF").then_some(())
+    });
     assert_eq!(e2e::decode(&platform.url("/live/first/index.m3u8"), 3, &[]), "", "{}", platform.log());
 }
 
