@@ -3,5 +3,6 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 scripts/web.sh build
+scripts/players.sh
 step "build for measuring" cargo build --locked --release --package headwater --package benches
 exec cargo run --locked --quiet --release --package benches -- "$@"

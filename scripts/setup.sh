@@ -85,10 +85,10 @@ want ffmpeg ffmpeg
 want npm nodejs npm
 [ -e /usr/share/fonts/truetype/dejavu ] || ! has apt-get || packages+=(fonts-dejavu-core)
 case $purpose in
-  test) has chromium-browser || has google-chrome || want chromium chromium ;;
+  test) want chromium chromium ;;
   bench)
+    want chromium chromium
     [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || packages+=(nginx libnginx-mod-rtmp)
-    has chromium-browser || has google-chrome || want chromium chromium
     ;;
 esac
 install_packages
