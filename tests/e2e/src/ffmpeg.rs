@@ -142,7 +142,7 @@ pub fn decode(url: &str, seconds: u32, options: &[&str]) -> String {
     let output = Command::new("ffmpeg")
         .args(["-hide_banner", "-nostdin", "-v", "warning", "-xerror"])
         .args(options)
-        .args(["-i", url, "-t", &seconds.to_string(), "-map", "0:v:0?", "-map", "0:a:0?", "-f", "null", "-"])
+        .args(["-i", url, "-t", &seconds.to_string(), "-map", "0:v:0", "-map", "0:a:0?", "-f", "null", "-"])
         .output()
         .expect("ffmpeg is installed: make test does it");
     let complaints = complaints(&String::from_utf8_lossy(&output.stderr));

@@ -71,6 +71,8 @@ fn renditions_of_the_ladder_are_aligned_and_decode() {
             until_settled(&platform, &path);
             let url = platform.url(&path);
             assert_eq!(decode(&url, 4, &[]), "", "{track}\n{}", platform.log());
+            let ts = platform.url(&format!("/encoder/ladder/{track}/ts.m3u8"));
+            assert_eq!(decode(&ts, 4, &[]), "", "{track} as MPEG-TS\n{}", platform.log());
             keyframe_times(&packets(&url, 8, &FROM_START))
         })
         .collect();
