@@ -489,18 +489,20 @@ impl Presentation {
     fn cut_across_hole(&mut self, pts: i64, media_end: i64, sync: bool) -> bool {
         // Even the first segment, which may be as long as its group of pictures, is not made longer by silence.
         let silent = pts - media_end > HOLE_CELL_MIN_MS * 90;
-        let length_max = if silent { self.cell_max().min(self.target_max()) } else { self.cell_max() };
-        let Some(start) = self.grid.open().map(|cell| cell.start).filter(|start| pts - start > length_max) else {
+        let length_max = |this: &Self| if silent { this.cell_max().min(this.target_max()) } else { this.cell_max() };
+        let too_long = |start: &i64| pts - start > length_max(self);
+        let Some(start) = self.grid.open().map(|cell| cell.start).filter(too_long) else {
             return false;
         };
         self.counters.forced_cuts += 1;
         if media_end > start {
-            self.raise_target(media_end.min(start + length_max) - start);
-            self.begin_cell(media_end.min(start + length_max), false, false);
+            let end = media_end.min(start + length_max(self));
+            self.raise_target(end - start);
+            self.begin_cell(end, false, false);
         }
         let open_start = |grid: &Grid| grid.open().map_or(pts, |cell| cell.start);
-        while pts - open_start(&self.grid) > self.cell_max() {
-            let length = (self.target_s * 90_000).min(self.cell_max());
+        while pts - open_start(&self.grid) > length_max(self) {
+            let length = (self.target_s * 90_000).min(length_max(self));
             self.begin_cell(open_start(&self.grid) + length, false, false);
         }
         if pts - open_start(&self.grid) > HOLE_CELL_MIN_MS * 90 || sync && self.leader.breaks {
@@ -715,12 +717,13 @@ impl Presentation {
     }
 
     /// The first segment behind the opening and what depends on it, as soon as a playlist can begin there (RFC 8216bis 6.2.2: three target
-    /// durations stay): a player that begins in the middle of a group of pictures shows nothing until the next.
+    /// durations stay): a player that begins in the middle of a group of pictures shows nothing until the next. Gaps do not count: they
+    /// may be listed many at a time, and a reader must see each number before it leaves.
     fn behind_opening(&self) -> Option<u64> {
         let opening = self.grid.opening_msn();
         let first = self.grid.cells().find(|cell| cell.msn > opening && cell.independent)?;
         let stays = |state: &TrackState| -> i64 {
-            let left = self.listed_segments(state).filter(|segment| segment.msn >= first.msn);
+            let left = self.listed_segments(state).filter(|segment| segment.msn >= first.msn && !segment.is_gap());
             left.map(|segment| segment.timescale.to_ms(segment.ticks)).sum()
         };
         let long_enough = |state: &TrackState| stays(state) >= 3 * self.target_s * 1_000;

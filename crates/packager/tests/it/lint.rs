@@ -269,7 +269,13 @@ fn check_closed(presentation: &Presentation, name: &TrackName, seen: &mut Seen, 
         assert!(whole == joined, "{name} {}: the segment is not its parts", segment.msn);
         seen.bodies.insert(segment.msn, whole);
     }
-    assert!(seen.closed.last_key_value().is_none_or(|(&last, _)| last + 1 == segment.msn || last > segment.msn));
+    let before = seen.closed.last_key_value().map(|(&msn, _)| msn);
+    assert!(
+        before.is_none_or(|last| last + 1 >= segment.msn),
+        "{name}: {before:?} is followed by {}\n{}",
+        segment.msn,
+        text(&presentation.media_playlist(name, false).found().unwrap())
+    );
     seen.closed.insert(segment.msn, segment.clone());
 }
 

@@ -419,6 +419,35 @@ fn a_frozen_source_leaves_gaps_and_no_segment_over_the_target() {
 }
 
 #[test]
+fn a_source_that_freezes_in_its_first_second_leaves_no_gap_over_the_target() {
+    let specs =
+        [video((10, 1), 1).gops(&[21, 81]).b_frames(3), audio(48_000), rendition((10, 1), 1, 0).gops(&[21, 81])];
+    let mut run = Run::new(Config { window_ms: 20_000, ..Config::default() });
+    run.linter.short_parts = true;
+    run.linter.tolerance_ms = 12_000;
+    run.begin(&specs);
+
+    run.play(&specs, 0, 500);
+    run.play(&specs, 3_009, 6_009);
+    run.finish();
+}
+
+#[test]
+fn sound_that_stops_in_the_first_second_and_comes_back_skips_no_number() {
+    let specs = [video((60, 1), 1).gops(&[30]), audio(48_000), rendition((60, 1), 1, 0).gops(&[30])];
+    let silent = [specs[0].clone(), specs[2].clone()];
+    let mut run = Run::new(Config { window_ms: 20_000, ..Config::default() });
+    run.linter.short_parts = true;
+    run.linter.tolerance_ms = 12_000;
+    run.begin(&specs);
+
+    run.play(&specs, 0, 1_162);
+    run.play(&silent, 1_162, 8_491);
+    run.play(&specs, 8_491, 11_491);
+    run.finish();
+}
+
+#[test]
 fn a_shed_rendition_leaves_the_multivariant_playlist_and_can_come_back() {
     let specs = [video((30, 1), 60), audio(48_000), rendition((30, 1), 60, 300)];
     let mut run = Run::new(Config::default());
