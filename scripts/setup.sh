@@ -76,6 +76,14 @@ install_node() {
   node_is_new_enough "$tools/bin/node"
 }
 
+# What the tests start for themselves, on free ports: a browser, a database, servers to transfer to.
+servers() {
+  want chromium chromium
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || packages+=(postgresql)
+  [ -x /usr/sbin/sshd ] || packages+=(openssh-server)
+  [ -x /usr/sbin/vsftpd ] || packages+=(vsftpd)
+}
+
 if ! has cargo; then
   echo "setup: Rust is missing: install it as https://rustup.rs says, then run this again." >&2
   exit 1
@@ -85,9 +93,9 @@ want ffmpeg ffmpeg
 want npm nodejs npm
 [ -e /usr/share/fonts/truetype/dejavu ] || ! has apt-get || packages+=(fonts-dejavu-core)
 case $purpose in
-  test) want chromium chromium ;;
+  test) servers ;;
   bench)
-    want chromium chromium
+    servers
     [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || packages+=(nginx libnginx-mod-rtmp)
     ;;
 esac

@@ -1,0 +1,110 @@
+//! Jobs, steps and leases.
+
+use base::Wall;
+use serde_json::Value;
+
+use super::*;
+
+/// What a step's completion adds to its job, computed before by the manager from the job, the step and its output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expansion {
+    /// Steps to add.
+    pub steps: Vec<NewStep>,
+    /// Steps, by name, that are done again with their attempts as they are (a bad chunk), and whatever stands behind them.
+    pub redo: Vec<String>,
+    /// Merged into [`Job::context`] key by key.
+    pub context: serde_json::Map<String, Value>,
+    /// Renditions to publish (create, or replace one of the same name).
+    pub renditions: Vec<Rendition>,
+    /// Changes of the asset.
+    pub asset: AssetPatch,
+    /// Events beside those that every transition writes by itself.
+    pub events: Vec<NewEvent>,
+}
+
+/// Fields of an asset to change; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AssetPatch {
+    /// Title.
+    pub title: Option<String>,
+    /// State.
+    pub state: Option<AssetState>,
+    /// Source.
+    pub source: Option<Source>,
+    /// Probe.
+    pub media: Option<Value>,
+    /// Length.
+    pub duration_ms: Option<i64>,
+    /// Poster key.
+    pub poster: Option<String>,
+    /// Storyboard.
+    pub storyboard: Option<Value>,
+    /// Error.
+    pub error: Option<StepError>,
+    /// Free fields.
+    pub metadata: Option<Value>,
+}
+
+/// What became of a write that carries a fencing token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced<T> {
+    /// The token holds.
+    Held(T),
+    /// It does not: kill the work and discard it.
+    Lost,
+}
+
+/// A claimed step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    /// The step, leased: `token`, `attempt` and `lease_until` are the new ones.
+    pub step: Step,
+}
+
+/// How leases and retries go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseRules {
+    /// Length of a lease.
+    pub lease_ms: i64,
+    /// First pause before a retry; doubles per attempt, with jitter.
+    pub backoff_ms: i64,
+    /// Longest pause.
+    pub backoff_max_ms: i64,
+    /// A step lost or crashed on this many different nodes is poison.
+    pub poison_nodes: i64,
+    /// A node that lost or failed this many steps ...
+    pub strikes_max: i64,
+    /// ... within this time is cordoned, and the attempts it consumed are refunded.
+    pub strikes_within_ms: i64,
+    /// A ready step this old is raised one class.
+    pub promote_after_ms: i64,
+}
+
+impl Default for LeaseRules {
+    fn default() -> Self {
+        Self {
+            lease_ms: 30_000,
+            backoff_ms: 2_000,
+            backoff_max_ms: 300_000,
+            poison_nodes: 2,
+            strikes_max: 3,
+            strikes_within_ms: 600_000,
+            promote_after_ms: 900_000,
+        }
+    }
+}
+
+/// What one run of the reaper did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Leases that had run out.
+    pub lost: u64,
+    /// Of those, back in the queue.
+    pub retried: u64,
+    /// Of those, quarantined.
+    pub quarantined: u64,
+    /// Nodes cordoned.
+    pub cordoned: Vec<String>,
+    /// Steps raised a class.
+    pub promoted: u64,
+}
