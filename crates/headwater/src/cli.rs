@@ -64,6 +64,7 @@ pub const SHORTCUTS: &[Shortcut] = &[
     Shortcut { flag: "http", value: "ADDR", section: "edge", key: "http" },
     Shortcut { flag: "rtmp", value: "ADDR", section: "live", key: "rtmp" },
     Shortcut { flag: "ops", value: "ADDR", section: "server", key: "ops" },
+    Shortcut { flag: "role", value: "ROLE,...", section: "server", key: "roles" },
     Shortcut { flag: "log", value: "LEVEL", section: "server", key: "log_level" },
     Shortcut { flag: "log-format", value: "text|json", section: "server", key: "log_format" },
 ];
@@ -77,9 +78,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let (action, inner) = action_of(&matches);
     let mut flags: Vec<FlagValue> = Vec::new();
     for shortcut in SHORTCUTS.iter().filter(|shortcut| is_registered(shortcut)) {
-        if let Some(text) = inner.get_one::<String>(shortcut.flag) {
+        if let Some(texts) = inner.get_many::<String>(shortcut.flag) {
             let (section, key) = (shortcut.section.to_owned(), shortcut.key.to_owned());
-            flags.push(FlagValue { flag: format!("--{}", shortcut.flag), section, key, text: text.clone() });
+            let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
+            flags.push(FlagValue { flag: format!("--{}", shortcut.flag), section, key, text });
         }
     }
     let mut malformed_set = None;
@@ -137,7 +139,9 @@ fn setting_args() -> Vec<Arg> {
         let field = field.expect("a registered shortcut has a setting");
         let doc = field.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', "");
         let help = format!("{doc} [default: {}]", field.default.trim_matches('"'));
-        args.push(Arg::new(shortcut.flag).long(shortcut.flag).value_name(shortcut.value).global(true).help(help));
+        let action = if shortcut.key == "roles" { ArgAction::Append } else { ArgAction::Set };
+        let arg = Arg::new(shortcut.flag).long(shortcut.flag).value_name(shortcut.value).action(action);
+        args.push(arg.global(true).help(help));
     }
     args.push(
         Arg::new("set")

@@ -23,6 +23,7 @@ pub mod doctor;
 mod limits;
 pub mod logging;
 pub mod ops;
+pub mod roles;
 pub mod server;
 pub mod settings;
 pub mod shutdown;

@@ -4,11 +4,16 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
+use crate::roles::Roles;
+
 base::section! {
     /// The process: where it keeps its data, how it logs, and the operations listener.
     pub struct Config in "server" {
         /// Folder for everything the platform keeps on disk. Created when missing.
         data_dir: PathBuf = "\"data\"",
+        /// What this process does: `all`, or some of `live`, `origin`, `api`, `manager` and `worker`. Processes that share
+        /// a database and an object store are one platform.
+        roles: Roles = "[\"all\"]",
         /// Address of the operations listener (`/metrics`, `/healthz`, `/readyz`, `/version`). It has no login: keep
         /// it on loopback or a private network. Port 0 takes a free port.
         ops: SocketAddr = "\"127.0.0.1:9998\"",

@@ -374,7 +374,7 @@ mod tests {
         );
         check(
             Sources::default().with_set("server", "nonsense", "1"),
-            "--set server.nonsense: [server] has no setting \"nonsense\"; its settings are data_dir, ops, log_level, log_format, shutdown_grace_ms",
+            "--set server.nonsense: [server] has no setting \"nonsense\"; its settings are data_dir, roles, ops, log_level, log_format, shutdown_grace_ms",
         );
     }
 
