@@ -1,1 +1,3 @@
 //! The on-demand plane.
+
+pub mod protocol;
