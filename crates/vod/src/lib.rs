@@ -1,3 +1,4 @@
 //! The on-demand plane.
 
 pub mod protocol;
+pub mod recipe;

@@ -17,9 +17,7 @@
 
 use serde::{Deserialize, Serialize};
 use store::catalogue::{AssetId, JobId, Progress, StepError, StepId, WorkerId};
-use transcode::vod::{
-    AnalyseSpec, Analysis, AudioEncode, Chunk, Encoded, Probe, Quality, StoryboardSpec, VideoEncode,
-};
+use transcode::vod::{AnalyseSpec, Analysis, AudioEncode, Chunk, Encoded, Probe, Quality, StoryboardSpec, VideoEncode};
 
 /// Longest that a claim may wait for a step, in milliseconds: below the idle limits of usual proxies.
 pub const CLAIM_WAIT_MS_MAX: u64 = 25_000;
@@ -208,7 +206,11 @@ impl Spec {
     pub const fn delivers(&self) -> bool {
         matches!(
             self,
-            Self::Fetch { .. } | Self::Package { .. } | Self::Thumbnails { .. } | Self::Storyboard { .. } | Self::Subtitles { .. }
+            Self::Fetch { .. }
+                | Self::Package { .. }
+                | Self::Thumbnails { .. }
+                | Self::Storyboard { .. }
+                | Self::Subtitles { .. }
         )
     }
 }
