@@ -17,7 +17,10 @@
 
 use serde::{Deserialize, Serialize};
 use store::catalogue::{AssetId, JobId, Progress, StepError, StepId, WorkerId};
-use transcode::vod::{AnalyseSpec, Analysis, AudioEncode, Chunk, Encoded, Probe, Quality, StoryboardSpec, VideoEncode};
+use transcode::vod::{
+    AnalyseSpec, Analysis, AudioEncode, Chunk, Encoded, Probe, Quality, RungChoice, RungSpec, StoryboardSpec,
+    VideoEncode,
+};
 
 /// Longest that a claim may wait for a step, in milliseconds: below the idle limits of usual proxies.
 pub const CLAIM_WAIT_MS_MAX: u64 = 25_000;
@@ -92,21 +95,21 @@ pub enum Spec {
         spec: AnalyseSpec,
         /// Rungs to try on sampled shots; empty unless the recipe is per title.
         #[serde(default)]
-        per_title: Vec<PerTitleRung>,
+        per_title: Vec<RungSpec>,
     },
     /// Encode one chunk of one rendition, or a whole sound track, or copy a track.
     Encode {
         /// What to make.
         job: EncodeJob,
     },
-    /// Compare the chunks of a rendition with the source's (inputs: analyse, then the chunks in order). Nothing is copied.
+    /// Compare the chunks of a rendition with the source's (inputs: its encode outputs in chunk order). Nothing is copied.
     Stitch {
         /// The rendition.
         rendition: String,
-        /// The source's chunks in order, as the analysis found them (their key frames left out).
+        /// The source's chunks in order, as the analysis found them, without their `keyframes`.
         expected: Vec<Chunk>,
     },
-    /// Make one CMAF track file and its index of the encoded chunks (inputs: encode outputs in chunk order, stitch).
+    /// Make one CMAF track file and its index of the encoded chunks (inputs: its encode outputs in chunk order).
     Package {
         /// The rendition.
         rendition: String,
@@ -119,7 +122,7 @@ pub enum Spec {
         /// Chosen when the viewer chose nothing.
         default: bool,
     },
-    /// Decode the packaged track, count its pictures and compare them with the source (inputs: package, probe).
+    /// Decode the packaged track, count its pictures and compare them with the source (input: its package output).
     Validate {
         /// The rendition.
         rendition: String,
@@ -132,14 +135,14 @@ pub enum Spec {
         /// Length there must be.
         expected_ms: i64,
     },
-    /// Posters (input: probe). The first is the asset's.
+    /// Posters. The first is the asset's.
     Thumbnails {
         /// Positions in thousandths of the length.
         at_permille: Vec<u32>,
         /// Width in pixels; the height follows the picture.
         width: u32,
     },
-    /// Sprites for the seek bar (input: probe).
+    /// Sprites for the seek bar.
     Storyboard {
         /// The grid.
         spec: StoryboardSpec,
@@ -230,28 +233,6 @@ pub enum EncodeJob {
     },
 }
 
-/// A rung that the per-title search may use.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PerTitleRung {
-    /// Rendition.
-    pub name: String,
-    /// What would be made without the search; `crf` and `kbps_max` are what is searched for.
-    pub encode: VideoEncode,
-}
-
-/// What the per-title search found for a rung.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PerTitleChoice {
-    /// Rendition.
-    pub name: String,
-    /// Not worth its bits: left out.
-    pub drop: bool,
-    /// Constant rate factor.
-    pub crf: f32,
-    /// Peak bit rate in kbit/s.
-    pub kbps_max: u32,
-}
-
 /// User and password, or headers.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Credentials {
@@ -307,9 +288,9 @@ pub enum Output {
     Analysed {
         /// What was found.
         analysis: Analysis,
-        /// What the per-title search chose; empty when it was not asked for.
+        /// What the per-title search chose; rungs left out are not worth their bits. Empty when it was not asked for.
         #[serde(default)]
-        per_title: Vec<PerTitleChoice>,
+        per_title: Vec<RungChoice>,
     },
     /// Of [`Spec::Encode`].
     Encoded {
@@ -472,8 +453,12 @@ pub struct Leased {
     pub name: String,
     /// What to do.
     pub spec: Spec,
-    /// Outputs of the steps it stands behind, by name; chunks in the order of their numbers.
+    /// Outputs that the step works on, with the names of their steps: what [`Spec`] says of its kind, chunks in the order of
+    /// their numbers.
     pub inputs: Vec<(String, Output)>,
+    /// For a fetch: what earlier attempts of this step stored, in the order of their names, without hashes.
+    #[serde(default)]
+    pub stored: Vec<ObjectRef>,
     /// The probe of the source, when there is one.
     pub probe: Option<Probe>,
     /// Size of the source, when it is stored.

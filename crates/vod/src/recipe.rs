@@ -64,6 +64,12 @@ pub struct Recipe {
     /// Target duration of a segment, 1,000 to 10,000 ms.
     #[serde(default = "segment_ms")]
     pub segment_ms: u32,
+    /// Distance of key frames in every rendition, 500 to 10,000 ms.
+    #[serde(default = "gop_ms")]
+    pub gop_ms: u32,
+    /// About how long a chunk is, the unit of encoding and of what is lost with a worker: 4,000 to 600,000 ms.
+    #[serde(default = "chunk_ms")]
+    pub chunk_ms: u32,
     /// Names of destinations that the finished asset is delivered to.
     #[serde(default)]
     pub destinations: Vec<String>,
@@ -88,12 +94,6 @@ pub struct Ladder {
     /// Pixel format.
     #[serde(default = "pixel_format")]
     pub pixel_format: String,
-    /// Distance of key frames, 500 to 10,000 ms.
-    #[serde(default = "gop_ms")]
-    pub gop_ms: u32,
-    /// About how long a chunk is, the unit of encoding and of what is lost with a worker: 4,000 to 600,000 ms.
-    #[serde(default = "chunk_ms")]
-    pub chunk_ms: u32,
     /// Largest frame rate; faster sources are divided.
     #[serde(default = "fps_max")]
     pub fps_max: u32,
@@ -292,6 +292,8 @@ impl Recipe {
 
     fn checked(self) -> Result<Self, InvalidRecipe> {
         within("segment_ms", self.segment_ms, 1_000, 10_000)?;
+        within("gop_ms", self.gop_ms, 500, 10_000)?;
+        within("chunk_ms", self.chunk_ms, 4_000, 600_000)?;
         within("video", self.video.len(), 0, LADDERS_MAX)?;
         let mut codecs = HashSet::new();
         for (index, ladder) in self.video.iter().enumerate() {
@@ -333,8 +335,6 @@ impl Recipe {
 impl Ladder {
     fn check(&self, field: &str) -> Result<(), InvalidRecipe> {
         within(&format!("{field}.rungs"), self.rungs.len(), 1, RUNGS_MAX)?;
-        within(&format!("{field}.gop_ms"), self.gop_ms, 500, 10_000)?;
-        within(&format!("{field}.chunk_ms"), self.chunk_ms, 4_000, 600_000)?;
         within(&format!("{field}.fps_max"), self.fps_max, 1, 240)?;
         within(&format!("{field}.extra"), self.extra.len(), 0, EXTRA_ARGS_MAX)?;
         if self.passthrough != Passthrough::Never && self.codec != VideoCodec::H264 {
