@@ -11,12 +11,13 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::{
+    client::{self, Ask},
     doctor::Report,
     settings::{DEFAULT_FILE, ENV_CONFIG, Error, FlagValue, Sources, section},
 };
 
 /// What the command line asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Run the platform.
     Serve,
@@ -33,6 +34,10 @@ pub enum Action {
     ConfigDefaults,
     /// Print the reference page.
     ConfigReference,
+    /// Do the steps of jobs for a platform elsewhere.
+    Worker,
+    /// Ask a running platform.
+    Ask(Ask),
 }
 
 /// A command line that was understood.
@@ -64,6 +69,11 @@ pub const SHORTCUTS: &[Shortcut] = &[
     Shortcut { flag: "http", value: "ADDR", section: "edge", key: "http" },
     Shortcut { flag: "rtmp", value: "ADDR", section: "live", key: "rtmp" },
     Shortcut { flag: "ops", value: "ADDR", section: "server", key: "ops" },
+    Shortcut { flag: "server", value: "URL", section: "client", key: "server" },
+    Shortcut { flag: "token", value: "SECRET", section: "client", key: "token" },
+    Shortcut { flag: "caps", value: "CAP,...", section: "worker", key: "caps" },
+    Shortcut { flag: "slots", value: "NUMBER", section: "worker", key: "slots" },
+    Shortcut { flag: "name", value: "NAME", section: "worker", key: "name" },
     Shortcut { flag: "role", value: "ROLE,...", section: "server", key: "roles" },
     Shortcut { flag: "log", value: "LEVEL", section: "server", key: "log_level" },
     Shortcut { flag: "log-format", value: "text|json", section: "server", key: "log_format" },
@@ -104,6 +114,11 @@ pub fn command() -> Command {
         .args(setting_args())
         .subcommand(Command::new("serve").about("Run the platform"))
         .subcommand(Command::new("demo").about("Run the platform with a colour-bar channel on air"))
+        .subcommand(
+            Command::new("worker")
+                .about("Do the steps of jobs for a platform elsewhere: needs its address, a token, and FFmpeg"),
+        )
+        .subcommands(client::subcommands())
         .subcommand(
             Command::new("doctor")
                 .about("Examine the machine and the settings; exit code 1 when something must be fixed")
@@ -161,6 +176,7 @@ fn is_registered(shortcut: &Shortcut) -> bool {
 fn action_of(matches: &ArgMatches) -> (Action, &ArgMatches) {
     match matches.subcommand() {
         Some(("demo", inner)) => (Action::Demo, inner),
+        Some(("worker", inner)) => (Action::Worker, inner),
         Some(("doctor", inner)) => (Action::Doctor { json: inner.get_flag("json") }, inner),
         Some(("config", inner)) => match inner.subcommand() {
             Some(("defaults", inner)) => (Action::ConfigDefaults, inner),
@@ -168,7 +184,10 @@ fn action_of(matches: &ArgMatches) -> (Action, &ArgMatches) {
             Some((_, inner)) => (Action::ConfigCheck, inner),
             None => (Action::ConfigCheck, inner),
         },
-        Some((_, inner)) => (Action::Serve, inner),
+        Some((word, inner)) => match client::parse(word, inner) {
+            Some((ask, innermost)) => (Action::Ask(ask), innermost),
+            None => (Action::Serve, inner),
+        },
         None => (Action::Serve, matches),
     }
 }

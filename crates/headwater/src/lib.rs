@@ -18,6 +18,7 @@
 pub mod assemble;
 pub mod banner;
 pub mod cli;
+pub mod client;
 pub mod demo;
 pub mod doctor;
 mod limits;
@@ -54,7 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn perform(invocation: &Invocation) -> ExitCode {
-    match invocation.action {
+    match &invocation.action {
         Action::ConfigDefaults => return cli::say(&settings::reference::defaults_file()),
         Action::ConfigReference => return cli::say(&settings::reference::page()),
         _ => {}
@@ -66,9 +67,10 @@ fn perform(invocation: &Invocation) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match invocation.action {
+    match &invocation.action {
         Action::ConfigCheck => cli::say(&resolved.describe()),
-        Action::Doctor { json } => cli::report(&doctor::examine(&resolved.settings), json),
+        Action::Doctor { json } => cli::report(&doctor::examine(&resolved.settings), *json),
+        Action::Ask(ask) => client::run(&resolved.settings.client, ask),
         _ => serve(resolved.settings, invocation.action == Action::Demo),
     }
 }

@@ -72,6 +72,8 @@ sections! {
     transcode: transcode::Config,
     /// Where segments and recordings are kept.
     store: store::Config,
+    /// Words that ask a platform.
+    client: crate::client::Config,
 }
 
 /// The section called `name`.
