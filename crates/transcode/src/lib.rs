@@ -38,6 +38,7 @@ mod supervisor;
 mod telemetry;
 mod thumbnail;
 mod timeline;
+pub mod vod;
 mod watch;
 mod wire;
 
