@@ -108,8 +108,9 @@ impl Sub for Mono {
     }
 }
 
-/// Wall time: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Wall time: milliseconds since 1970-01-01T00:00:00Z, without leap seconds; as that number in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Wall(i64);
 
 impl Wall {
