@@ -6,6 +6,8 @@ use crate::Error;
 
 /// Longest key, in bytes: the shortest of what buckets and file systems allow.
 pub const KEY_BYTES_MAX: usize = 1_000;
+/// Longest segment, in bytes: file systems take 255, and a file being written has a longer name.
+const SEGMENT_BYTES_MAX: usize = 240;
 
 /// An object's name: segments of `A-Z a-z 0-9 - _ . ~ + @ =` joined by `/`, none empty and none beginning with a dot, so that a
 /// key never climbs and means the same on every backend.
@@ -18,12 +20,20 @@ impl Key {
     pub fn new(text: &str) -> Result<Self, Error> {
         let invalid = || Error::Key { text: text.chars().take(100).collect() };
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+@=".contains(&b);
-        let segment = |segment: &str| !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(allowed);
+        let segment = |segment: &str| {
+            let fits = (1..=SEGMENT_BYTES_MAX).contains(&segment.len());
+            fits && !segment.starts_with('.') && segment.bytes().all(allowed)
+        };
         if text.len() > KEY_BYTES_MAX || !text.split('/').all(segment) {
             return Err(invalid());
         }
         // `parse` keeps the text as it is; `from` would encode `~`.
         Path::parse(text).map(Self).map_err(|_| invalid())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -54,6 +64,10 @@ mod tests {
         check("a\\b", false);
         check("a b", false);
         check("a%2fb", false);
-        check(&"a".repeat(KEY_BYTES_MAX + 1), false);
+        check(&"a".repeat(SEGMENT_BYTES_MAX), true);
+        check(&"a".repeat(SEGMENT_BYTES_MAX + 1), false);
+        check(&"a/".repeat(KEY_BYTES_MAX / 2), false);
+        check(&["a"; KEY_BYTES_MAX / 2].join("/"), true);
+        check(&["a"; KEY_BYTES_MAX].join("/"), false);
     }
 }

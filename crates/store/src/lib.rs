@@ -1,4 +1,4 @@
-//! Objects behind one door: bytes under a [`Key`], on local disk or in memory; buckets come later without a change here.
+//! Objects behind one door: bytes under a [`Key`], on local disk, in a bucket or in memory.
 //!
 //! It deliberately does not know what the objects are. Start from [`Objects`].
 //!
@@ -13,12 +13,14 @@
 //! # Ok(()) }
 //! ```
 
+mod catalogue;
 mod config;
 mod error;
 mod key;
 mod objects;
 
+pub use catalogue::*;
 pub use config::Config;
 pub use error::Error;
 pub use key::{KEY_BYTES_MAX, Key};
-pub use objects::Objects;
+pub use objects::{ByteStream, Expected, Meta, Objects, PART_BYTES, PutNew, S3Settings, Stored};
