@@ -1,5 +1,6 @@
 //! The CMAF header: `ftyp` and `moov` of one track (ISO/IEC 23000-19 7.3.1).
 
+use base::Timescale;
 use bytes::Bytes;
 
 use super::boxes::{full_box, put_box};
@@ -14,7 +15,7 @@ const UNITY_MATRIX: [u8; 36] = {
     matrix
 };
 /// ISO/IEC 14496-12 8.4.2.3: `und`, three letters of five bits each.
-const LANGUAGE_UND: u16 = 0x55C4;
+pub(super) const LANGUAGE_UND: u16 = 0x55C4;
 /// 72 pixels per inch in 16.16, the value ISO/IEC 14496-12 12.1.3.2 prescribes.
 const RESOLUTION_72_DPI: [u8; 4] = [0x00, 0x48, 0x00, 0x00];
 
@@ -26,10 +27,11 @@ pub fn init_segment(track: &Track, track_id: u32) -> Bytes {
     let mut out = Vec::with_capacity(1024);
     put_box(&mut out, b"ftyp", |b| put_brands(b, &track.codec));
     put_box(&mut out, b"moov", |b| {
-        put_movie_header(b, track, track_id);
+        // The durations are zero: the fragments tell them.
+        put_movie_header(b, track.timescale, 0, track_id.saturating_add(1));
         put_box(b, b"trak", |b| {
-            put_track_header(b, track, track_id);
-            put_box(b, b"mdia", |b| put_media(b, track));
+            put_track_header(b, track, track_id, 0);
+            put_box(b, b"mdia", |b| put_media(b, track, LANGUAGE_UND, 0, |b| put_empty_sample_table(b, track)));
         });
         put_box(b, b"mvex", |b| put_track_extends(b, track_id));
     });
@@ -45,25 +47,29 @@ fn put_brands(b: &mut Vec<u8>, codec: &CodecConfig) {
     }
 }
 
-fn put_movie_header(b: &mut Vec<u8>, track: &Track, track_id: u32) {
-    full_box(b, b"mvhd", 0, 0, |b| {
-        b.extend_from_slice(&[0; 8]); // creation and modification time
-        b.extend_from_slice(&track.timescale.get().to_be_bytes());
-        b.extend_from_slice(&[0; 4]); // duration: told by the fragments
+/// `mvhd`; the duration counts in `timescale`.
+pub(super) fn put_movie_header(b: &mut Vec<u8>, timescale: Timescale, duration: u64, next_track_id: u32) {
+    full_box(b, b"mvhd", version(duration), 0, |b| {
+        put_times(b, duration);
+        b.extend_from_slice(&timescale.get().to_be_bytes());
+        put_duration(b, duration);
         b.extend_from_slice(&[0, 1, 0, 0, 1, 0]); // rate 1.0, volume 1.0
         b.extend_from_slice(&[0; 10]);
         b.extend_from_slice(&UNITY_MATRIX);
         b.extend_from_slice(&[0; 24]);
-        b.extend_from_slice(&track_id.saturating_add(1).to_be_bytes());
+        b.extend_from_slice(&next_track_id.to_be_bytes());
     });
 }
 
-fn put_track_header(b: &mut Vec<u8>, track: &Track, track_id: u32) {
+/// `tkhd`; the duration counts in the movie's timescale.
+pub(super) fn put_track_header(b: &mut Vec<u8>, track: &Track, track_id: u32, duration: u64) {
     const ENABLED_IN_MOVIE: u32 = 3;
-    full_box(b, b"tkhd", 0, ENABLED_IN_MOVIE, |b| {
-        b.extend_from_slice(&[0; 8]);
+    full_box(b, b"tkhd", version(duration), ENABLED_IN_MOVIE, |b| {
+        put_times(b, duration);
         b.extend_from_slice(&track_id.to_be_bytes());
-        b.extend_from_slice(&[0; 4 + 4 + 8 + 2 + 2]); // reserved, duration, reserved, layer, alternate_group
+        b.extend_from_slice(&[0; 4]);
+        put_duration(b, duration);
+        b.extend_from_slice(&[0; 8 + 2 + 2]); // reserved, layer, alternate_group
         let volume = if track.kind() == TrackKind::Audio { [1, 0] } else { [0, 0] };
         b.extend_from_slice(&volume);
         b.extend_from_slice(&[0; 2]);
@@ -74,17 +80,41 @@ fn put_track_header(b: &mut Vec<u8>, track: &Track, track_id: u32) {
     });
 }
 
+/// Version 1 has 64-bit times.
+fn version(duration: u64) -> u8 {
+    u8::from(u32::try_from(duration).is_err())
+}
+
+/// Creation and modification time: not told, so that equal contents are equal bytes.
+fn put_times(b: &mut Vec<u8>, duration: u64) {
+    b.extend_from_slice(if version(duration) == 1 { &[0; 16] } else { &[0; 8] });
+}
+
+fn put_duration(b: &mut Vec<u8>, duration: u64) {
+    match u32::try_from(duration) {
+        Ok(short) => b.extend_from_slice(&short.to_be_bytes()),
+        Err(_) => b.extend_from_slice(&duration.to_be_bytes()),
+    }
+}
+
 /// Sizes are 16 bits in `tkhd` and in sample entries.
 fn pixels(size: u32) -> u16 {
     u16::try_from(size).unwrap_or(u16::MAX)
 }
 
-fn put_media(b: &mut Vec<u8>, track: &Track) {
-    full_box(b, b"mdhd", 0, 0, |b| {
-        b.extend_from_slice(&[0; 8]);
+/// What is in `mdia`; the duration counts in the track's timescale, `table` appends what is in `stbl`.
+pub(super) fn put_media(
+    b: &mut Vec<u8>,
+    track: &Track,
+    language: u16,
+    duration: u64,
+    table: impl FnOnce(&mut Vec<u8>),
+) {
+    full_box(b, b"mdhd", version(duration), 0, |b| {
+        put_times(b, duration);
         b.extend_from_slice(&track.timescale.get().to_be_bytes());
-        b.extend_from_slice(&[0; 4]);
-        b.extend_from_slice(&LANGUAGE_UND.to_be_bytes());
+        put_duration(b, duration);
+        b.extend_from_slice(&language.to_be_bytes());
         b.extend_from_slice(&[0; 2]);
     });
     let (handler, name): (&[u8; 4], &[u8]) = match track.kind() {
@@ -108,15 +138,20 @@ fn put_media(b: &mut Vec<u8>, track: &Track) {
                 full_box(b, b"url ", 0, 1, |_| ()); // flag 1: the data is in this file
             });
         });
-        put_box(b, b"stbl", |b| put_sample_table(b, track));
+        put_box(b, b"stbl", table);
     });
 }
 
-fn put_sample_table(b: &mut Vec<u8>, track: &Track) {
+/// `stsd` with the track's sample entry.
+pub(super) fn put_sample_description(b: &mut Vec<u8>, track: &Track) {
     full_box(b, b"stsd", 0, 0, |b| {
         b.extend_from_slice(&1u32.to_be_bytes());
         put_sample_entry(b, track);
     });
+}
+
+fn put_empty_sample_table(b: &mut Vec<u8>, track: &Track) {
+    put_sample_description(b, track);
     full_box(b, b"stts", 0, 0, |b| b.extend_from_slice(&[0; 4]));
     full_box(b, b"stsc", 0, 0, |b| b.extend_from_slice(&[0; 4]));
     full_box(b, b"stsz", 0, 0, |b| b.extend_from_slice(&[0; 8]));

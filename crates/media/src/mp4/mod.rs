@@ -1,7 +1,8 @@
 //! ISO-BMFF and CMAF (ISO/IEC 14496-12, 14496-15, 23000-19): fragmented MP4 to and from samples.
 //!
 //! Writing gives headers only: [`fragment_header`] ends with the `mdat` header, and the caller sends the samples' payloads
-//! behind it by reference, so no payload is copied. Reading slices payloads out of the input.
+//! behind it by reference, so no payload is copied; [`progressive_head`] does the same for a classic file. Reading slices payloads
+//! out of the input.
 //!
 //! ```
 //! use media::{CodecConfig, Sample, Track, codec::aac, mp4};
@@ -31,12 +32,14 @@ mod entry;
 mod fragment;
 mod init;
 mod movie;
+mod progressive;
 mod read;
 
 pub use demux::{CHUNK_BYTES_MAX, Demuxer, Event, HEADER_BYTES_MAX};
 pub use fragment::{Fragment, chunk_len, fragment_header};
 pub use init::init_segment;
 pub use movie::{TRACKS_MAX, read_init};
+pub use progressive::{PROGRESSIVE_TIMESCALE, ProgressiveTrack, SampleTable, TableSample, progressive_head};
 pub use read::{Chunk, FRAGMENT_SAMPLES_MAX, read_chunks};
 
 use crate::{Error, Result};

@@ -7,6 +7,7 @@ mod flv;
 mod flv_ffmpeg;
 mod mp4;
 mod mp4_ffmpeg;
+mod mp4_progressive;
 mod mp4_sources;
 mod ts;
 mod ts_ffmpeg;
