@@ -20,10 +20,14 @@ mod finding;
 pub mod hls;
 mod net;
 mod random;
+#[cfg(feature = "s3")]
+mod s3;
 mod samples;
 
 pub use clock::FakeClock;
 pub use finding::{Finding, Rule, Severity};
 pub use net::{Net, Path};
 pub use random::Random;
+#[cfg(feature = "s3")]
+pub use s3::S3;
 pub use samples::Samples;
