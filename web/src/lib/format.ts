@@ -58,6 +58,26 @@ export function formatClock(seconds: number): string {
   return `${Math.floor(minutes / 60)}:${pad2(minutes % 60)}:${pad2(whole % 60)}`;
 }
 
+/** `999 B`, `12.3 MB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = Math.max(0, bytes);
+  let unit = 0;
+  while (value >= 1000 && unit + 1 < units.length) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `3 s`, `2 min`, `1 h 05 min`: what is left, no more exact than it is known. */
+export function formatEta(etaMs: number): string {
+  const seconds = Math.max(1, Math.round(etaMs / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${pad2(minutes % 60)} min`;
+}
+
 /** `1 channel`, `3 channels`. */
 export function formatCount(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -235,7 +235,7 @@ async fn made(api: &Api, asset: &str, watch: bool, json: bool) -> Result<(), Err
         watch::asset(api, asset, json).await?;
     }
     let row = api.get(&format!("assets/{asset}"), &[]).await?;
-    let page = api.page(&format!("../../app/#/watch/vod/{asset}"));
+    let page = api.page(&format!("../../app/#/vod/{asset}"));
     say(&match (json, watch) {
         (true, _) => format!("{row:#}\n"),
         (false, true) => format!("{page}\n"),
