@@ -41,4 +41,9 @@ describe('format', () => {
     check(format.formatClock, [[-1, '0:00'], [7.9, '0:07'], [750, '12:30'], [3723, '1:02:03']]);
     check((count: number) => format.formatCount(count, 'channel'), [[0, '0 channels'], [1, '1 channel'], [3, '3 channels']]);
   });
+
+  it('sizes and what is left', () => {
+    check(format.formatBytes, [[0, '0 B'], [999, '999 B'], [12_345_678, '12.3 MB']]);
+    check(format.formatEta, [[200, '1 s'], [59_400, '59 s'], [90_000, '2 min'], [3_900_000, '1 h 05 min']]);
+  });
 });
