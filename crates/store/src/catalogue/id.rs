@@ -74,6 +74,12 @@ macro_rules! ids {
             }
         }
 
+        impl From<&$name> for crate::catalogue::engine::Arg {
+            fn from(id: &$name) -> Self {
+                Self::Text(id.0.clone())
+            }
+        }
+
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.0

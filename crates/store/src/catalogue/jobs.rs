@@ -5,6 +5,21 @@ use serde_json::Value;
 
 use super::*;
 
+/// A job to be created.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// Its id, made by the caller.
+    pub id: JobId,
+    /// The recipe.
+    pub recipe: RecipeRef,
+    /// Lower goes first; 0 is usual.
+    pub priority: i64,
+    /// What the manager keeps between steps: an object.
+    pub context: Value,
+    /// Its first steps.
+    pub steps: Vec<NewStep>,
+}
+
 /// What a step's completion adds to its job, computed before by the manager from the job, the step and its output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expansion {

@@ -28,6 +28,12 @@ macro_rules! words {
             }
         }
 
+        impl From<$name> for super::engine::Arg {
+            fn from(value: $name) -> Self {
+                Self::Text(value.as_str().to_owned())
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
