@@ -72,7 +72,7 @@ async fn round(stream: Arc<Stream>, store: Objects, writes: Arc<Semaphore>) {
         let (stream, store, writes) = (stream.clone(), store.clone(), writes.clone());
         async move {
             let _turn = writes.acquire().await;
-            store.put(&object_key(&stream, &spill.object)?, bytes_of(&spill)).await
+            store.put_volatile(&object_key(&stream, &spill.object)?, bytes_of(&spill)).await
         }
     })
     .await;

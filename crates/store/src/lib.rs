@@ -13,7 +13,7 @@
 //! # Ok(()) }
 //! ```
 
-mod catalogue;
+pub mod catalogue;
 mod config;
 mod error;
 mod key;

@@ -104,11 +104,11 @@ impl Drop for S3 {
     }
 }
 
-/// Bound with SO_REUSEADDR, so that connections in TIME_WAIT do not keep the port from a restart.
+/// The port again after a restart, too: the standard library sets SO_REUSEADDR.
 fn listen(address: SocketAddr) -> std::net::TcpListener {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-    let bound = runtime.block_on(async { TcpListener::bind(address).await.and_then(TcpListener::into_std) });
-    bound.expect("the port is free")
+    let listener = std::net::TcpListener::bind(address).expect("the port is free");
+    listener.set_nonblocking(true).expect("a socket that can be polled");
+    listener
 }
 
 fn run(listener: std::net::TcpListener, folder: &Path) -> Running {

@@ -16,8 +16,8 @@ use crate::Error;
 
 /// A service that has not answered a connection by then is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest silence of the service in an answer. A whole request has no limit: a reader may be slow.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest that an answer is silent, a part on its way up included. A whole request has no limit: a reader may be slow.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a request is tried again, and for how long: a restart of the service passes unseen, an outage is told to the client.
 const RETRIES_MAX: usize = 8;
 const RETRY_FOR: Duration = Duration::from_secs(20);
