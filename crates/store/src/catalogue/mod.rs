@@ -11,6 +11,7 @@ mod model;
 mod op;
 mod outbox;
 mod page;
+mod pending;
 mod uploads;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -22,9 +23,13 @@ use tokio::sync::watch;
 
 use engine::{Changed, Engine, Result, Tx, args};
 
+pub use access::{IDEMPOTENCY_KEPT_MS, IN_FLIGHT_MS_MAX, Idempotency, StoredResponse};
+pub use assets::{AssetFilter, TEXT_FILTER_BYTES_MAX, Usage};
 pub use id::*;
 pub use jobs::*;
 pub use model::*;
+pub use page::PAGE_ROWS_MAX;
+pub use uploads::Append;
 
 /// How a catalogue is opened.
 #[derive(Clone)]
