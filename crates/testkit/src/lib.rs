@@ -19,6 +19,7 @@ pub mod dash;
 mod finding;
 pub mod hls;
 mod net;
+mod postgres;
 mod random;
 #[cfg(feature = "s3")]
 mod s3;
@@ -27,6 +28,7 @@ mod samples;
 pub use clock::FakeClock;
 pub use finding::{Finding, Rule, Severity};
 pub use net::{Net, Path};
+pub use postgres::Postgres;
 pub use random::Random;
 #[cfg(feature = "s3")]
 pub use s3::S3;

@@ -36,6 +36,7 @@ pub(crate) struct Sqlite {
     ops: mpsc::Sender<Box<dyn Op>>,
     /// `None` in memory: the one connection that has the data also reads.
     readers: Option<SqlitePool>,
+    file: Option<PathBuf>,
     clock: SharedClock,
     writer: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -59,9 +60,9 @@ impl Sqlite {
             None => None,
         };
         let (ops, queue) = mpsc::channel(QUEUED_MAX);
-        let writer = Writer { connection: Some(connection), file, clock: clock.clone(), changed };
+        let writer = Writer { connection: Some(connection), file: file.clone(), clock: clock.clone(), changed };
         let writer = std::sync::Mutex::new(Some(tokio::spawn(writer.run(queue))));
-        Ok(Self { ops, readers, clock, writer })
+        Ok(Self { ops, readers, file, clock, writer })
     }
 
     pub(super) async fn write<T: Send + 'static>(&self, body: impl Body<T>) -> Result<T> {
@@ -81,11 +82,14 @@ impl Sqlite {
 
     /// Writes a copy of the whole database, as it is now, to a file that must not be there yet.
     pub(crate) async fn backup(&self, to: &Path) -> Result<()> {
-        let Some(readers) = &self.readers else {
+        let Some(file) = &self.file else {
             return Err(Error::Unsupported { what: "a back-up of a catalogue in memory", hint: "give it a file" });
         };
         let to = to.to_str().ok_or(Error::Unsupported { what: "this file name", hint: "use one in UTF-8" })?;
-        sqlx::query("VACUUM INTO $1").bind(to.to_owned()).execute(readers).await.map(drop).map_err(Error::from_sql)
+        // The readers' connections may write nowhere, not even into another file.
+        let mut connection = connect(&connect_options(Some(file))).await?;
+        let copied = sqlx::query("VACUUM INTO $1").bind(to.to_owned()).execute(&mut connection).await;
+        copied.map(drop).map_err(Error::from_sql)
     }
 
     pub(super) async fn close(&self) {

@@ -1,0 +1,1 @@
+//! The job core, rule by rule.
