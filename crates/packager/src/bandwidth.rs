@@ -20,16 +20,7 @@ impl Presentation {
         let target_us = self.target_s.unsigned_abs() * 1_000_000;
         let us = |segment: &Segment| u64::try_from(segment.timescale.to_us(segment.ticks)).unwrap_or(0);
         let sizes: Vec<(u64, u64)> = self.measured(state).map(|segment| (segment.bytes, us(segment))).collect();
-        let runs_from = |first: usize| {
-            let add = |run: &mut (u64, u64), &(bytes, us): &(u64, u64)| {
-                *run = (run.0 + bytes, run.1 + us);
-                Some(*run)
-            };
-            let runs = sizes.iter().skip(first).scan((0, 0), add);
-            runs.take_while(|run| run.1 * 2 <= target_us * 3).filter(|run| run.1 * 2 >= target_us)
-        };
-        let rates = (0..sizes.len()).flat_map(runs_from).map(|(bytes, us)| bits_per_second(bytes, us));
-        rates.max().unwrap_or(0)
+        peak(&sizes, target_us)
     }
 
     /// Mean bits per second over the listed segments (AVERAGE-BANDWIDTH).
@@ -78,7 +69,22 @@ impl Presentation {
     }
 }
 
-fn bits_per_second(bytes: u64, us: u64) -> u64 {
+/// The largest bit rate of any run of segments, given as bytes and microseconds, that lasts between half and one and a half targets;
+/// zero when no run does.
+pub(crate) fn peak(sizes: &[(u64, u64)], target_us: u64) -> u64 {
+    let runs_from = |first: usize| {
+        let add = |run: &mut (u64, u64), &(bytes, us): &(u64, u64)| {
+            *run = (run.0 + bytes, run.1 + us);
+            Some(*run)
+        };
+        let runs = sizes.iter().skip(first).scan((0, 0), add);
+        runs.take_while(|run| run.1 * 2 <= target_us * 3).filter(|run| run.1 * 2 >= target_us)
+    };
+    let rates = (0..sizes.len()).flat_map(runs_from).map(|(bytes, us)| bits_per_second(bytes, us));
+    rates.max().unwrap_or(0)
+}
+
+pub(crate) fn bits_per_second(bytes: u64, us: u64) -> u64 {
     let bits = u128::from(bytes) * 8 * 1_000_000;
     u64::try_from(bits / u128::from(us.max(1))).unwrap_or(u64::MAX)
 }

@@ -24,8 +24,10 @@ use media::TrackKind;
 use crate::{
     NotReady, Presentation,
     grid::Cell,
-    hls::{Millis, ms_90k},
+    hls::ms_90k,
+    mpd::{Micros, RepresentationHead, Xml, put_timeline},
     segment::Segment,
+    tags::Millis,
     track::TrackState,
 };
 
@@ -205,28 +207,14 @@ impl Presentation {
         let Some(init) = state.inits.iter().find(|init| init.id == first.init_id) else { return };
         let codec = &init.track.codec;
         let name = &state.name;
-        let bandwidth = self.bandwidth(state).max(1);
-        let _ = write!(
-            text,
-            "      <Representation id=\"{name}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"",
-            codec.rfc6381()
-        );
-        if let Some(video) = codec.video() {
-            let _ = write!(text, " width=\"{}\" height=\"{}\"", video.width, video.height);
-            if let Some(rate) = state.clock.frame_rate() {
-                let _ = write!(text, " frameRate=\"{}\"", FrameRate(rate));
-            }
-        }
-        match codec.audio() {
-            None => text.push_str(">\n"),
-            Some(audio) => {
-                let _ = writeln!(
-                    text,
-                    " audioSamplingRate=\"{}\">\n        <AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{}\"/>",
-                    audio.sample_rate, audio.channels
-                );
-            }
-        }
+        let head = RepresentationHead {
+            id: name.as_str(),
+            bandwidth: self.bandwidth(state),
+            codecs: &codec.rfc6381(),
+            picture: codec.video().map(|video| (video.width, video.height, state.clock.frame_rate())),
+            sound: codec.audio().map(|audio| (audio.sample_rate, audio.channels)),
+        };
+        let _ = writeln!(text, "      {head}");
         let _ = write!(
             text,
             "        <SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" initialization=\"{name}/init-{}.mp4\" media=\"{name}/$Number$.m4s\" startNumber=\"{}\"",
@@ -239,31 +227,19 @@ impl Presentation {
             let offset = Millis(self.availability_offset_ms());
             let _ = write!(text, " availabilityTimeOffset=\"{offset}\" availabilityTimeComplete=\"false\"");
         }
-        text.push_str(">\n          <SegmentTimeline>\n");
+        text.push_str(">\n");
         self.render_timeline(text, state, &run);
-        text.push_str("          </SegmentTimeline>\n        </SegmentTemplate>\n      </Representation>\n");
+        text.push_str("        </SegmentTemplate>\n      </Representation>\n");
     }
 
     fn render_timeline(&self, text: &mut String, state: &TrackState, run: &[&Segment]) {
-        let mut entry: Option<(i64, i64, u64)> = None;
-        let mut expected = None;
-        for (n, segment) in run.iter().enumerate() {
-            let ticks = match run.get(n + 1) {
-                Some(next) => ticks_until(segment, next),
-                None if segment.closed => segment.ticks,
-                None => self.predicted_ticks(state, segment),
-            }
-            .max(1);
-            match &mut entry {
-                Some((_, same, repeat)) if *same == ticks && expected == Some(segment.start_pts) => *repeat += 1,
-                _ => {
-                    put_entry(text, entry.take());
-                    entry = Some((segment.start_pts, ticks, 0));
-                }
-            }
-            expected = Some(segment.start_pts + ticks);
-        }
-        put_entry(text, entry);
+        let ticks = |n: usize, segment: &Segment| match run.get(n + 1) {
+            Some(next) => ticks_until(segment, next),
+            None if segment.closed => segment.ticks,
+            None => self.predicted_ticks(state, segment),
+        };
+        let entries = run.iter().enumerate().map(|(n, segment)| (segment.start_pts, ticks(n, segment).max(1)));
+        put_timeline(text, "          ", entries);
     }
 
     /// How long the open segment will be: until the leader's next boundary when that is known, else as long as the one before.
@@ -342,59 +318,11 @@ fn ticks_until(segment: &Segment, next: &Segment) -> i64 {
     if ticks > 0 && ticks - segment.ticks < hole { ticks } else { segment.ticks }
 }
 
-fn put_entry(text: &mut String, entry: Option<(i64, i64, u64)>) {
-    let _ = match entry {
-        None => Ok(()),
-        Some((start, ticks, 0)) => writeln!(text, "            <S t=\"{start}\" d=\"{ticks}\"/>"),
-        Some((start, ticks, repeat)) => writeln!(text, "            <S t=\"{start}\" d=\"{ticks}\" r=\"{repeat}\"/>"),
-    };
-}
-
-/// 90 kHz ticks as seconds with six decimals.
-struct Micros(i64);
-
-impl std::fmt::Display for Micros {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let us = rescale_nearest(self.0.max(0), Timescale::VIDEO, Timescale::hz(1_000_000));
-        write!(f, "{}.{:06}", us / 1_000_000, us % 1_000_000)
-    }
-}
-
-/// Frames per second as MPD FrameRateType: an integer, or a fraction.
-struct FrameRate(f64);
-
-impl std::fmt::Display for FrameRate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let near = |value: f64| (value - value.round()).abs() < 1e-4 * value;
-        if near(self.0) {
-            write!(f, "{}", self.0.round())
-        } else if near(self.0 * 1.001) {
-            write!(f, "{}/1001", (self.0 * 1.001).round() * 1_000.0)
-        } else {
-            write!(f, "{}/1000", (self.0 * 1_000.0).round())
-        }
-    }
-}
-
 /// Where a player asks for the time (23009-1 5.8.4.11).
 struct UtcTiming<'a>(&'a str);
 
 impl std::fmt::Display for UtcTiming<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", Xml(self.0))
-    }
-}
-
-/// A text inside an attribute.
-struct Xml<'a>(&'a str);
-
-impl std::fmt::Display for Xml<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '"' => f.write_str("&quot;"),
-            c => write!(f, "{c}"),
-        })
     }
 }

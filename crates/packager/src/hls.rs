@@ -6,7 +6,12 @@ use base::Timescale;
 use bytes::Bytes;
 use media::TrackKind;
 
-use crate::{Lookup, NotReady, Presentation, Role, TrackName, segment::Segment, track::TrackState};
+use crate::{
+    Lookup, NotReady, Presentation, Role, TrackName,
+    segment::Segment,
+    tags::{Millis, StreamInf, distinct},
+    track::TrackState,
+};
 
 /// Low-Latency HLS with delta updates (RFC 8216bis 8).
 const VERSION: u32 = 9;
@@ -76,26 +81,19 @@ impl Presentation {
         let peak = self.bandwidth(state) + audio.iter().map(|audio| self.bandwidth(audio)).max().unwrap_or(0);
         let mean =
             self.average_bandwidth(state) + audio.iter().map(|audio| self.average_bandwidth(audio)).max().unwrap_or(0);
-        let _ = write!(text, "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"", peak.max(mean), mean);
-        text.push_str(&state.track().codec.rfc6381());
-        let mut named = Vec::new();
-        for codec in audio.iter().map(|audio| audio.track().codec.rfc6381()) {
-            if !named.contains(&codec) {
-                let _ = write!(text, ",{codec}");
-                named.push(codec);
-            }
-        }
-        text.push('"');
-        if let Some(video) = state.track().codec.video() {
-            let _ = write!(text, ",RESOLUTION={}x{}", video.width, video.height);
-        }
-        if let Some(frame_rate) = state.clock.frame_rate().filter(|_| state.kind() == TrackKind::Video) {
-            let _ = write!(text, ",FRAME-RATE={frame_rate:.3}");
-        }
-        if !audio.is_empty() && file == "index.m3u8" {
-            text.push_str(",AUDIO=\"audio\"");
-        }
-        let _ = writeln!(text, "\n{}/{file}", state.name);
+        let codecs = std::iter::once(state).chain(audio.iter().copied()).map(|state| state.track().codec.rfc6381());
+        let video = state.track().codec.video();
+        let group = (!audio.is_empty() && file == "index.m3u8").then_some("audio");
+        let stream = StreamInf {
+            peak: peak.max(mean),
+            mean,
+            codecs: distinct(codecs),
+            resolution: video.map(|video| (video.width, video.height)),
+            frame_rate: state.clock.frame_rate().filter(|_| state.kind() == TrackKind::Video),
+            audio: group,
+            subtitles: None,
+        };
+        let _ = writeln!(text, "#EXT-X-STREAM-INF:{stream}\n{}/{file}", state.name);
     }
 
     fn render_media(&self, state: &TrackState, skip: bool) -> String {
@@ -210,15 +208,6 @@ fn before_last(segments: &[&Segment], seconds: i64) -> usize {
 
 fn channels(state: &TrackState) -> u32 {
     state.track().codec.audio().map_or(2, |audio| audio.channels)
-}
-
-/// Milliseconds as seconds with three decimals.
-pub(crate) struct Millis(pub(crate) i64);
-
-impl std::fmt::Display for Millis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
-    }
 }
 
 /// Milliseconds of 90 kHz ticks, rounded down.

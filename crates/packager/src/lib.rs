@@ -32,6 +32,7 @@ mod dash;
 mod error;
 mod grid;
 mod hls;
+mod mpd;
 mod name;
 mod parts;
 mod plan;
@@ -40,8 +41,10 @@ mod sample_clock;
 mod segment;
 mod spill;
 mod stats;
+mod tags;
 mod track;
 mod ts;
+pub mod vod;
 
 pub use config::Config;
 pub use error::Error;

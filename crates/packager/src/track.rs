@@ -18,6 +18,7 @@ use crate::{
     parts,
     sample_clock::SampleClock,
     segment::{Part, Segment, Storage},
+    tags::Seconds,
 };
 
 /// Initialization segments remembered per track: an encoder that changes its codec more often loses its oldest segments.
@@ -462,7 +463,7 @@ fn producer_reference(origin: Wall, dts: i64, timescale: Timescale) -> (u64, u64
     ((seconds << 32) | fraction, u64::try_from(dts).unwrap_or(0))
 }
 
-fn track_id(kind: TrackKind) -> u32 {
+pub(crate) fn track_id(kind: TrackKind) -> u32 {
     match kind {
         TrackKind::Video => 1,
         TrackKind::Audio => 2,
@@ -500,16 +501,6 @@ fn tail_lines(msn: u64, ticks: i64, timescale: Timescale) -> String {
     format!("#EXTINF:{},\n{msn}.m4s\n", Seconds(ticks, timescale))
 }
 
-/// Ticks as seconds with five decimals, rounded to the nearest, by integers alone.
-pub(crate) struct Seconds(pub(crate) i64, pub(crate) Timescale);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let units = rescale_nearest(self.0.max(0), self.1, Timescale::hz(100_000));
-        write!(f, "{}.{:05}", units / 100_000, units % 100_000)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,16 +510,5 @@ mod tests {
         // 2026-11-20T09:00:00.500Z is 4,004,154,000.5 s after 1900.
         let (ntp, media_time) = producer_reference(Wall::from_unix_ms(1_795_165_190_500), 900_000, Timescale::VIDEO);
         assert_eq!((ntp >> 32, ntp & 0xFFFF_FFFF, media_time), (4_004_154_000, 1 << 31, 900_000));
-    }
-
-    #[test]
-    fn seconds_print_with_five_decimals() {
-        let check = |ticks: i64, timescale: u32, text: &str| {
-            assert_eq!(Seconds(ticks, Timescale::hz(timescale)).to_string(), text);
-        };
-        check(180_000, 90_000, "2.00000");
-        check(9 * 1024, 48_000, "0.19200");
-        check(9 * 1024, 44_100, "0.20898");
-        check(-1, 90_000, "0.00000");
     }
 }
