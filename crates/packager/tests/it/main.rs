@@ -7,3 +7,4 @@ mod lint;
 mod random;
 mod runs;
 mod source;
+mod vod_ffmpeg;
