@@ -82,6 +82,7 @@ servers() {
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || packages+=(postgresql)
   [ -x /usr/sbin/sshd ] || packages+=(openssh-server)
   [ -x /usr/sbin/vsftpd ] || packages+=(vsftpd)
+  want openssl openssl
 }
 
 if ! has cargo; then

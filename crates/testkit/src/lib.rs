@@ -17,6 +17,8 @@
 mod clock;
 pub mod dash;
 mod finding;
+#[cfg(feature = "transfer")]
+mod ftp;
 pub mod hls;
 mod net;
 mod postgres;
@@ -24,12 +26,18 @@ mod random;
 #[cfg(feature = "s3")]
 mod s3;
 mod samples;
+#[cfg(feature = "transfer")]
+mod ssh;
 
 pub use clock::FakeClock;
 pub use finding::{Finding, Rule, Severity};
+#[cfg(feature = "transfer")]
+pub use ftp::Ftp;
 pub use net::{Net, Path};
 pub use postgres::Postgres;
 pub use random::Random;
 #[cfg(feature = "s3")]
 pub use s3::S3;
 pub use samples::Samples;
+#[cfg(feature = "transfer")]
+pub use ssh::Ssh;
