@@ -1,6 +1,8 @@
 base::section! {
     /// Where segments beyond the memory window, recordings and assets are kept.
     pub struct Config in "store" {
+        /// The database: `postgres://USER:PASSWORD@HOST:PORT/NAME`, which several managers can share, or `sqlite:PATH`. Empty: the SQLite file `headwater.db` in `server.data_dir`.
+        database: base::Secret = "\"\"",
         /// Folder of the local object store; a relative one is below `server.data_dir`.
         path: String = "\"objects\"",
         /// Bucket for the objects. Empty: they are files below `path`.
@@ -15,5 +17,15 @@ base::section! {
         s3_secret: base::Secret = "\"\"",
         /// Folder in the bucket that is all of this platform's, such as `headwater`. Empty: the whole bucket.
         s3_prefix: String = "\"\"",
+    }
+}
+
+impl Config {
+    /// What [`Catalogue::open`](crate::Catalogue::open) opens. It may hold a password: it is not to be shown.
+    pub fn database_url(&self, data_dir: &std::path::Path) -> String {
+        match self.database.reveal() {
+            "" => format!("sqlite:{}", data_dir.join("headwater.db").display()),
+            url => url.to_owned(),
+        }
     }
 }

@@ -65,7 +65,9 @@ pub enum Error {
         bytes: u64,
     },
     /// An object that is shorter or longer than the list of parts that names it says.
-    #[error("{key} has {got} bytes instead of {expected}: the store lost or changed it; restore it or upload the file again")]
+    #[error(
+        "{key} has {got} bytes instead of {expected}: the store lost or changed it; restore it or upload the file again"
+    )]
     Part {
         /// The key of the part.
         key: String,
@@ -194,7 +196,9 @@ impl Error {
             Self::Full { .. } | Self::Collision { .. } | Self::Busy { .. } => Fault::Overload,
             Self::Store { .. } | Self::Unavailable { .. } => Fault::Upstream,
             Self::Conflict { .. } | Self::Refused { .. } | Self::Cursor { .. } => Fault::Client,
-            Self::Url { .. } | Self::Newer { .. } | Self::Migration { .. } | Self::Unsupported { .. } => Fault::Internal,
+            Self::Url { .. } | Self::Newer { .. } | Self::Migration { .. } | Self::Unsupported { .. } => {
+                Fault::Internal
+            }
             Self::Row { .. } | Self::Sql { .. } | Self::Panicked => Fault::Internal,
         }
     }

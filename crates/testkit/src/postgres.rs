@@ -67,7 +67,8 @@ impl Postgres {
         let postgres =
             Self { folder, programs: programs(), synced, databases: AtomicU32::new(0), server: Mutex::new(None) };
         let data = postgres.data();
-        postgres.run("initdb", &["-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        postgres
+            .run("initdb", &["-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
         postgres.launch();
         postgres
     }

@@ -18,6 +18,7 @@ CREATE TABLE jobs (
     finished BIGINT
 );
 CREATE INDEX jobs_asset ON jobs (asset, id);
+CREATE INDEX jobs_newest ON jobs (created DESC, id DESC);
 
 CREATE TABLE steps (
     id TEXT PRIMARY KEY,
@@ -106,7 +107,9 @@ CREATE INDEX workers_seen ON workers (seen);
 CREATE TABLE cordons (
     name TEXT PRIMARY KEY,
     reason TEXT NOT NULL,
-    at BIGINT NOT NULL
+    at BIGINT NOT NULL,
+    -- By the platform: then the attempts that the node consumed are refunded.
+    automatic BIGINT NOT NULL
 );
 
 -- Steps that a node lost or failed of late, one row per attempt.

@@ -1,9 +1,54 @@
 //! Jobs, steps and leases.
+//!
+//! A step that may be claimed stands in a *lane*: capability, class and tenant in one text, so that a claim finds the first
+//! step of every lane in one index, however many wait. Locks are taken in one order: job, its steps, asset.
 
-use base::Wall;
+mod claim;
+mod complete;
+mod control;
+mod create;
+mod fail;
+mod list;
+mod nodes;
+mod reap;
+mod rows;
+mod workers;
+
+pub(crate) use control::{cancel_jobs_of, forget_jobs_of};
+pub(crate) use create::insert_job;
+
 use serde_json::Value;
 
 use super::*;
+
+/// Classes of the queue are 0 (first) to this.
+pub const CLASS_MAX: i64 = 9;
+
+/// Which jobs to list; `None` is any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Of this tenant.
+    pub tenant: Option<String>,
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this asset.
+    pub asset: Option<AssetId>,
+}
+
+/// How much waits and runs of a capability and class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueDepth {
+    /// Capability.
+    pub cap: String,
+    /// Class.
+    pub class: i64,
+    /// Steps that may be claimed, now or after their pause.
+    pub ready: u64,
+    /// Steps with a worker.
+    pub leased: u64,
+    /// Expected seconds of one core in the ready ones.
+    pub ready_weight: f64,
+}
 
 /// A job to be created.
 #[derive(Clone, Debug, PartialEq)]

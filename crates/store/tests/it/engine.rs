@@ -159,7 +159,6 @@ async fn postgres_is_killed_and_restarted_in_mid_use_and_every_answer_was_true()
     catalogue.close().await;
 }
 
-
 /// A change in one process is a tick in the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_noticed_in_another_process_on_postgres() {
@@ -167,13 +166,8 @@ async fn a_change_is_noticed_in_another_process_on_postgres() {
     let other = db.another().await;
     let mut changed = other.changed();
     changed.mark_unchanged();
-    let event = store::NewEvent {
-        kind: "asset.ready",
-        tenant: "default".into(),
-        asset: None,
-        job: None,
-        data: json!({}),
-    };
+    let event =
+        store::NewEvent { kind: "asset.ready", tenant: "default".into(), asset: None, job: None, data: json!({}) };
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     // The other may not listen yet when the first is sent.
     loop {

@@ -2,6 +2,12 @@
 
 #[macro_use]
 mod both;
+mod access;
+mod assets;
 mod engine;
 mod jobs;
 mod objects;
+mod outbox;
+mod published;
+mod rows;
+mod uploads;

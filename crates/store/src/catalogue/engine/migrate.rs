@@ -62,8 +62,7 @@ mod tests {
     use super::*;
 
     fn applied(migrations: &[Migration]) -> Vec<Applied> {
-        let line =
-            |m: &Migration| Applied { version: m.version, name: m.name.to_owned(), checksum: m.checksum() };
+        let line = |m: &Migration| Applied { version: m.version, name: m.name.to_owned(), checksum: m.checksum() };
         migrations.iter().map(line).collect()
     }
 
