@@ -14,7 +14,7 @@ mod reap;
 mod rows;
 mod workers;
 
-pub(crate) use control::{cancel_jobs_of, forget_jobs_of};
+pub(crate) use control::cancel_jobs_of;
 pub(crate) use create::insert_job;
 
 use serde_json::Value;

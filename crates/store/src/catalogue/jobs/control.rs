@@ -90,11 +90,6 @@ pub(crate) async fn cancel_jobs_of(tx: &mut Tx<'_>, asset: &AssetId) -> Result<(
     Ok(())
 }
 
-/// Removes the jobs of an asset, with their steps.
-pub(crate) async fn forget_jobs_of(tx: &mut Tx<'_>, asset: &AssetId) -> Result<()> {
-    tx.execute("DELETE FROM jobs WHERE asset = $1", args![asset]).await.map(drop)
-}
-
 async fn pause(tx: &mut Tx<'_>, id: &JobId) -> Result<bool> {
     const STEPS: &str = "UPDATE steps SET lane = NULL WHERE job = $1 AND lane IS NOT NULL";
     let Some(job) = rows::hold(tx, id).await?.filter(Held::running) else { return Ok(false) };
