@@ -11,7 +11,6 @@ mod model;
 mod op;
 mod outbox;
 mod page;
-mod pending;
 mod uploads;
 
 use std::{fmt, path::Path, sync::Arc};

@@ -57,6 +57,12 @@ pub(in super::super) async fn locked(tx: &mut Tx<'_>, id: &AssetId) -> Result<Op
     found.as_ref().map(rows::asset).transpose()
 }
 
+/// Says which recipe the newest job of an asset runs.
+pub(in super::super) async fn set_recipe(tx: &mut Tx<'_>, id: &AssetId, recipe: &RecipeRef) -> Result<()> {
+    let sql = "UPDATE assets SET recipe_name = $2, recipe_version = $3 WHERE id = $1";
+    tx.execute(sql, args![id, &recipe.name, recipe.version]).await.map(drop)
+}
+
 fn for_update(dialect: Dialect) -> &'static str {
     match dialect {
         // One writer at a time: there is nobody to hold it against.

@@ -5,14 +5,15 @@ mod recipes;
 mod rows;
 
 pub(crate) use change::{apply_patch, errored, put_rendition};
-pub(super) use change::{locked, told};
+pub(super) use change::{locked, set_recipe, told};
 use rows::{asset_columns, rendition_columns};
 
 use super::{
     engine::*,
+    jobs,
     op::op,
     page::{Mark, page, rows_to_ask},
-    pending, uploads, *,
+    uploads, *,
 };
 use crate::Error;
 
@@ -135,7 +136,10 @@ impl Catalogue {
 async fn create_with_job(tx: &mut Tx<'_>, asset: &Asset, job: Option<&NewJob>) -> Result<()> {
     create(tx, asset).await?;
     match job {
-        Some(job) => pending::insert_job(tx, &asset.id, job).await,
+        Some(job) => {
+            jobs::insert_job(tx, &asset.id, job).await?;
+            set_recipe(tx, &asset.id, &job.recipe).await
+        }
         None => Ok(()),
     }
 }
@@ -200,7 +204,7 @@ async fn delete(tx: &mut Tx<'_>, id: &AssetId) -> Result<bool> {
 /// Deletes an asset that [`locked`] gave.
 pub(super) async fn delete_locked(tx: &mut Tx<'_>, mut asset: Asset) -> Result<()> {
     uploads::end_of_asset(tx, &asset.id).await?;
-    pending::cancel_jobs_of(tx, &asset.id).await?;
+    jobs::cancel_jobs_of(tx, &asset.id).await?;
     asset.state = AssetState::Deleted;
     asset.revision += 1;
     asset.updated = tx.now();

@@ -8,7 +8,7 @@ pub(super) use end::{end_of_asset, forget_of_asset};
 use base::Wall;
 use serde_json::json;
 
-use super::{assets, engine::*, op::op, page::PAGE_ROWS_MAX, pending, *};
+use super::{assets, engine::*, jobs, op::op, page::PAGE_ROWS_MAX, *};
 use crate::Error;
 
 /// What became of bytes at the end of an upload.
@@ -237,7 +237,8 @@ async fn complete(tx: &mut Tx<'_>, id: &UploadId, source: &Source, job: &NewJob)
     assets::apply_patch(tx, &asset.id, &patch).await?;
     let data = json!({ "upload": id, "bytes": upload.offset, "file_name": source.file_name });
     tx.emit(&NewEvent { kind: "upload.complete", tenant: upload.tenant, asset: upload.asset, job: None, data }).await?;
-    pending::insert_job(tx, &asset.id, job).await?;
+    jobs::insert_job(tx, &asset.id, job).await?;
+    assets::set_recipe(tx, &asset.id, &job.recipe).await?;
     Ok(true)
 }
 
