@@ -87,7 +87,12 @@ impl Ftp {
         std::fs::write(&config, self.config()).expect("a file");
         // vsftpd wants its file to belong to who starts it, and nobody else to write to it.
         std::fs::set_permissions(&config, PermissionsExt::from_mode(0o600)).expect("permissions");
-        let started = Command::new("/usr/sbin/vsftpd").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let started = Command::new("/usr/sbin/vsftpd")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
         self.child = Some(started.expect("vsftpd is installed"));
         await_port(self.port, "vsftpd");
     }
@@ -127,7 +132,9 @@ fn certificate(folder: &Path) -> String {
     std::fs::write(folder.join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("a file");
     openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca-key.pem -out ca.pem -days 2 -subj /CN=test");
     openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=localhost");
-    openssl("x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -out cert.pem -days 2 -extfile ext");
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -out cert.pem -days 2 -extfile ext",
+    );
     std::fs::read_to_string(folder.join("ca.pem")).expect("openssl wrote it")
 }
 

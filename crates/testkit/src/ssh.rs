@@ -101,7 +101,13 @@ impl Ssh {
         // Run by root it wants a folder that the service's start makes otherwise; the error of anybody else does not matter.
         let _ = std::fs::create_dir_all("/run/sshd");
         let mut sshd = Command::new("/usr/sbin/sshd");
-        sshd.arg("-D").arg("-f").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        sshd.arg("-D")
+            .arg("-f")
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
         self.child = Some(sshd.spawn().expect("OpenSSH's server is installed"));
         await_port(self.port, "sshd");
     }

@@ -7,4 +7,5 @@ mod lint;
 mod random;
 mod runs;
 mod source;
+mod vod;
 mod vod_ffmpeg;

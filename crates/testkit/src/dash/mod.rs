@@ -38,8 +38,16 @@ fn check(mpd: &Mpd, out: &mut Findings) {
     for period in &mpd.periods {
         check_ids(period, out);
         for representation in &period.representations {
-            check_representation(mpd, representation, out);
-            check_timeline(mpd, period, representation, out);
+            let mime = representation.mime_type.as_deref().unwrap_or_default();
+            if mime.starts_with("image/") {
+                check_thumbnails(representation, out);
+            } else if mime == "text/vtt" {
+                let named = representation.base_url.as_ref().is_some_and(|url| !url.is_empty());
+                out.check(named, TEXT_FILE, representation.line, || format!("{} without BaseURL", representation.id));
+            } else {
+                check_representation(mpd, representation, out);
+                check_timeline(mpd, period, representation, out);
+            }
         }
     }
 }
@@ -114,6 +122,16 @@ fn check_ids(period: &Period, out: &mut Findings) {
             format!("Representation {id:?} twice, or without id")
         });
     }
+}
+
+fn check_thumbnails(representation: &Representation, out: &mut Findings) {
+    let Representation { line, id, template, .. } = representation;
+    let size = representation.tiles.as_deref().and_then(|tiles| tiles.split_once('x'));
+    let number = |text: &str| text.parse::<u32>().is_ok_and(|n| n > 0);
+    let laid_out = size.is_some_and(|(columns, rows)| number(columns) && number(rows)) && representation.sized;
+    let addressed = template.media.contains("$Number") && template.duration > 0 && template.timescale > 0;
+    out.check(laid_out && addressed, THUMBNAILS, *line, || format!("{id}: {:?}, {template:?}", representation.tiles));
+    out.check(representation.bandwidth.is_some_and(|n| n > 0), BANDWIDTH, *line, || format!("{id} without bandwidth"));
 }
 
 fn check_representation(mpd: &Mpd, representation: &Representation, out: &mut Findings) {

@@ -5,6 +5,8 @@ use roxmltree::{Document, Node};
 use super::rules::*;
 use crate::{finding::Findings, hls};
 
+/// Scheme of the property that says how a sheet of thumbnails is laid out.
+const THUMBNAIL_TILE: &str = "http://dashif.org/guidelines/thumbnail_tile";
 const NAMESPACE: &str = "urn:mpeg:dash:schema:mpd:2011";
 
 #[derive(Debug, Default)]
@@ -50,6 +52,10 @@ pub(super) struct Representation {
     pub(super) codecs: Option<String>,
     pub(super) sized: bool,
     pub(super) frame_rate: bool,
+    /// BaseURL of its own.
+    pub(super) base_url: Option<String>,
+    /// Columns and rows of a sheet of thumbnails.
+    pub(super) tiles: Option<String>,
     pub(super) template: Template,
 }
 
@@ -61,6 +67,8 @@ pub(super) struct Template {
     pub(super) timescale: i64,
     pub(super) time_offset: i64,
     pub(super) start_number: i64,
+    /// Of every segment; zero where a timeline tells.
+    pub(super) duration: i64,
     pub(super) availability_offset: Option<String>,
     /// availabilityTimeComplete is false.
     pub(super) incomplete: bool,
@@ -168,6 +176,8 @@ fn representation(set: Node, node: Node) -> Representation {
     let common = |name: &str| node.attribute(name).or_else(|| set.attribute(name));
     let inherited = || children(set, "SegmentTemplate").next();
     let template = children(node, "SegmentTemplate").next().or_else(inherited);
+    let is_tiles = |property: &Node| property.attribute("schemeIdUri") == Some(THUMBNAIL_TILE);
+    let tiles = children(node, "EssentialProperty").chain(children(set, "EssentialProperty")).find(is_tiles);
     Representation {
         line: line(node),
         id: node.attribute("id").unwrap_or_default().into(),
@@ -176,6 +186,8 @@ fn representation(set: Node, node: Node) -> Representation {
         codecs: common("codecs").map(Into::into),
         sized: common("width").is_some() && common("height").is_some(),
         frame_rate: common("frameRate").is_some(),
+        base_url: children(node, "BaseURL").next().and_then(|url| url.text()).map(|url| url.trim().into()),
+        tiles: tiles.and_then(|property| property.attribute("value")).map(Into::into),
         template: template.map(template_of).unwrap_or_else(|| Template { line: line(node), ..Template::default() }),
     }
 }
@@ -201,6 +213,7 @@ fn template_of(node: Node) -> Template {
         timescale: number(node, "timescale", 1),
         time_offset: number(node, "presentationTimeOffset", 0),
         start_number: number(node, "startNumber", 1),
+        duration: number(node, "duration", 0),
         availability_offset: node.attribute("availabilityTimeOffset").map(Into::into),
         incomplete: node.attribute("availabilityTimeComplete") == Some("false"),
         timeline,

@@ -34,6 +34,8 @@ rules! { "ISO/IEC 23009-1 ";
     TIMELINE_GAP = "timeline-gap", "5.3.9.6.1", Warning, "segments follow one another without a gap";
     TIME_OFFSET = "presentation-time-offset", "5.3.9.2.2", Error, "a Period's first segment reaches into it: its end is behind @presentationTimeOffset";
     BEYOND_PERIOD = "segment-beyond-period", "5.3.9.6.1", Error, "no segment starts behind the end of its Period";
+    TEXT_FILE = "text-file", "5.6.5", Error, "a text track in a file of its own has a BaseURL";
+    THUMBNAILS = "thumbnail-tiles", "5.3.9.5.3, DASH-IF IOP 6.2.6", Error, "sheets of thumbnails have @media with $Number$, a positive @duration, and say their columns and rows";
     AVAILABILITY_OFFSET = "availability-time-offset", "5.3.9.5.3", Error, "@availabilityTimeOffset is a number below the segment duration";
     AVAILABILITY_COMPLETE = "availability-time-complete", "5.3.9.5.3", Error, "an offset comes with @availabilityTimeComplete=\"false\"";
     START_CHANGED = "availability-start-changed", "5.4", Error, "@availabilityStartTime stays while the presentation is dynamic";

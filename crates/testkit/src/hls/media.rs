@@ -20,6 +20,7 @@ pub(super) fn check(list: &Media, text: &str, out: &mut Findings) {
     check_target(list, out);
     check_control(list, out);
     check_hints(list, out);
+    check_vod(list, out);
     for segment in &list.segments {
         check_map(segment, out);
         check_parts(list, segment, out);
@@ -67,6 +68,23 @@ fn check_target(list: &Media, out: &mut Findings) {
         let rounded_s = (segment.duration_us.unwrap_or(0) + 500_000) / 1_000_000;
         out.check(rounded_s <= target_s, TARGET_EXCEEDED, segment.line, || {
             format!("segment {} of {} us in a playlist of {target_s} s", segment.msn, segment.length_us())
+        });
+    }
+}
+
+fn check_vod(list: &Media, out: &mut Findings) {
+    let parts = list.part_target_us.is_some();
+    out.check(!list.vod || (list.ended && !parts), VOD_ENDED, 0, || {
+        format!("a VOD playlist, ended: {}, with parts: {parts}", list.ended)
+    });
+    for segment in list.segments.iter().filter(|_| list.iframes_only) {
+        let resource = segment.resource.clone().unwrap_or_default();
+        let fragmented = FRAGMENTED.iter().any(|ending| resource.uri.ends_with(ending));
+        let range = resource.range.as_deref().and_then(|range| range.split_once('@'));
+        let numbers =
+            range.is_some_and(|(bytes, offset)| bytes.parse::<u64>().is_ok() && offset.parse::<u64>().is_ok());
+        out.check(numbers && (!fragmented || segment.map.is_some()), IFRAME_RANGE, segment.line, || {
+            format!("I-frame {}: range {:?}", segment.msn, resource.range)
         });
     }
 }

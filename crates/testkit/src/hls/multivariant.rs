@@ -13,6 +13,12 @@ const AUDIO: &[&str] = &["mp4a", "opus", "Opus", "ac-3", "ec-3", "ac-4", "fLaC",
 
 pub(super) fn check(list: &Multivariant, out: &mut Findings) {
     check_groups(list, out);
+    for (line, attributes) in &list.iframes {
+        let needed = attributes.number("BANDWIDTH").is_some() && attributes.text("URI").is_some();
+        let odd =
+            ["FRAME-RATE", "AUDIO", "SUBTITLES", "CLOSED-CAPTIONS"].iter().find(|name| attributes.text(name).is_some());
+        out.check(needed && odd.is_none(), IFRAME_STREAM, *line, || format!("{attributes:?}"));
+    }
     let mut seen = BTreeSet::new();
     for variant in &list.variants {
         check_variant(list, variant, out);

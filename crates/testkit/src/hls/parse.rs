@@ -150,6 +150,9 @@ pub(crate) struct Media {
     pub(crate) hints: Vec<Hint>,
     pub(crate) reports: Vec<Report>,
     pub(crate) ended: bool,
+    /// EXT-X-PLAYLIST-TYPE is VOD.
+    pub(crate) vod: bool,
+    pub(crate) iframes_only: bool,
 }
 
 impl Media {
@@ -186,6 +189,7 @@ pub(crate) struct Multivariant {
     pub(crate) independent: bool,
     pub(crate) renditions: Vec<(usize, Attributes)>,
     pub(crate) variants: Vec<Variant>,
+    pub(crate) iframes: Vec<(usize, Attributes)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +247,11 @@ fn multivariant(text: &str, out: &mut Findings) -> Multivariant {
                 require(&attributes, &["TYPE", "GROUP-ID", "NAME"], tag, n, out);
                 check_uri(attributes.text("URI"), n, out);
                 list.renditions.push((n, attributes));
+            }
+            "#EXT-X-I-FRAME-STREAM-INF" => {
+                let attributes = attributes(value, n, out);
+                check_uri(attributes.text("URI"), n, out);
+                list.iframes.push((n, attributes));
             }
             "#EXT-X-STREAM-INF" => {
                 let attributes = attributes(value, n, out);
@@ -314,6 +323,11 @@ impl MediaReader {
                 self.open.msn += skipped;
             }
             "#EXT-X-ENDLIST" => self.list.ended = true,
+            "#EXT-X-PLAYLIST-TYPE" => {
+                out.check(matches!(value, "VOD" | "EVENT"), TAG_VALUE, n, || format!("{tag}:{value}"));
+                self.list.vod = value == "VOD";
+            }
+            "#EXT-X-I-FRAMES-ONLY" => self.list.iframes_only = true,
             "#EXT-X-PRELOAD-HINT" => self.hint(&attributes(value, n, out), n, out),
             "#EXT-X-RENDITION-REPORT" => self.report(&attributes(value, n, out), n, out),
             _ if line.starts_with('#') => self.segment_tag(tag, value, n, out),

@@ -40,6 +40,17 @@ const FIRST: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
         </SegmentTemplate>
       </Representation>
     </AdaptationSet>
+    <AdaptationSet id="2" contentType="text" mimeType="text/vtt" lang="en">
+      <Representation id="s0" bandwidth="1000">
+        <BaseURL>s0.vtt</BaseURL>
+      </Representation>
+    </AdaptationSet>
+    <AdaptationSet id="3" contentType="image" mimeType="image/jpeg">
+      <SegmentTemplate timescale="1000" duration="100000" media="storyboard-$Number$.jpg" startNumber="0"/>
+      <Representation id="storyboard" bandwidth="4800" width="800" height="360">
+        <EssentialProperty schemeIdUri="http://dashif.org/guidelines/thumbnail_tile" value="5x4"/>
+      </Representation>
+    </AdaptationSet>
   </Period>
   <UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../../time"/>
 </MPD>
@@ -101,6 +112,8 @@ const FAULTS: &[Fault] = &[
     ("timeline-gap", ALL, "<S t=\"1440000\"", "<S t=\"1440001\""),
     ("presentation-time-offset", ALL, "presentationTimeOffset=\"672000\"", "presentationTimeOffset=\"768000\""),
     ("segment-beyond-period", ALL, "r=\"1\"", "r=\"2\""),
+    ("text-file", ALL, "<BaseURL>s0.vtt</BaseURL>", ""),
+    ("thumbnail-tiles", ALL, "value=\"5x4\"", "value=\"5\""),
     ("availability-time-offset", ALL, "availabilityTimeOffset=\"1.000\"", "availabilityTimeOffset=\"2.000\""),
     ("availability-time-complete", ALL, " availabilityTimeComplete=\"false\"", ""),
     ("availability-start-changed", 1, "T09:00:00Z", "T09:00:00.040Z"),
@@ -121,7 +134,7 @@ fn a_good_mpd_has_no_findings() {
 fn every_planted_fault_is_caught() {
     let planted: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.0).collect();
     assert_eq!(planted, RULES.iter().map(|rule| rule.id).collect());
-    assert_eq!((FAULTS.len(), RULES.len()), (39, 39), "a rule or a fault is there twice");
+    assert_eq!((FAULTS.len(), RULES.len()), (41, 41), "a rule or a fault is there twice");
     let missed: Vec<_> =
         FAULTS.iter().map(|fault| (fault.0, plant(fault))).filter(|(rule, found)| !found.contains(rule)).collect();
     assert!(missed.is_empty(), "{} faults planted, {} missed: {missed:#?}", FAULTS.len(), missed.len());
