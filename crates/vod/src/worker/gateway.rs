@@ -19,13 +19,12 @@ use axum::{
     routing::get,
 };
 use data_encoding::HEXLOWER;
-use futures_util::stream;
 use http::{HeaderMap, Method, StatusCode, header};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     client::{Client, Hold},
-    read::{Reader, Span},
+    read::{Reader, Span, pieces},
 };
 
 /// Bytes of a path's random part.
@@ -150,13 +149,6 @@ fn respond(reader: Reader, partial: bool, method: &Method) -> Response {
     }
     let body = if method == Method::HEAD { Body::empty() } else { Body::from_stream(pieces(reader)) };
     response.body(body).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
-}
-
-fn pieces(reader: Reader) -> impl stream::Stream<Item = Result<bytes::Bytes, io::Error>> {
-    stream::try_unfold(reader, async |mut reader| {
-        let piece = reader.next().await.map_err(|error| io::Error::other(error.human))?;
-        Ok(piece.map(|piece| (piece, reader)))
-    })
 }
 
 #[cfg(test)]

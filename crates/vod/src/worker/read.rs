@@ -1,9 +1,10 @@
 //! Reading the source and other objects from the manager: a stream that goes on where it broke.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use futures_util::{Stream, stream};
 use http::{Method, StatusCode, header};
 use reqwest::Response;
 use sha2::{Digest, Sha256};
@@ -218,6 +219,14 @@ impl VerifiedReader {
         }
         Ok(piece)
     }
+}
+
+/// A reader as a stream.
+pub(crate) fn pieces(reader: Reader) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::try_unfold(reader, |mut reader| async move {
+        let piece = reader.next().await.map_err(|error| io::Error::other(error.human))?;
+        Ok(piece.map(|piece| (piece, reader)))
+    })
 }
 
 fn corrupt(name: &str) -> store::catalogue::StepError {

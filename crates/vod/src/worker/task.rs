@@ -139,6 +139,15 @@ impl Task {
         })
     }
 
+    /// An object from `offset` on, which lies within it.
+    pub(crate) async fn read_from(&self, object: &ObjectRef, offset: u64) -> Result<Reader> {
+        let url = self.client.object_url(&self.hold, &object.key);
+        let reader = Reader::open(&self.client, url, &self.cancel, Some((offset, None))).await?;
+        reader.ok_or_else(|| {
+            failure::transient("object_missing", "A stored object cannot be read; the step is tried again.")
+        })
+    }
+
     /// Where FFmpeg finds `object`: copied to the step's folder as `name`.
     pub(crate) async fn download(&self, object: &ObjectRef, name: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);

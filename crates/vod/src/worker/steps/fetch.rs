@@ -133,7 +133,7 @@ fn stored_part<'a>(task: &'a Task, order: &Order<'_>, name: &str) -> Option<&'a 
 }
 
 /// What the server called the file, else what the asset's maker did; without what makes a path of it.
-fn file_name(remote: Option<&str>, given: &str) -> String {
+pub(super) fn file_name(remote: Option<&str>, given: &str) -> String {
     let clean = |name: &str| -> String {
         let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
         last.chars().filter(|c| !c.is_control()).take(FILE_NAME_CHARS_MAX).collect()
