@@ -6,7 +6,7 @@ use store::{
     UserId,
 };
 
-use crate::both::BEGIN;
+use crate::both::{BEGIN, Db};
 
 const SECRET: &str = "hw_0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
