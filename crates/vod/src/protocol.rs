@@ -86,7 +86,7 @@ pub enum Spec {
     },
     /// Look at the source: containers, tracks, length.
     Probe {
-        /// Also compute the SHA-256 of the source and give it back: set when nobody has yet.
+        /// Also compute the SHA-256 of the source and give it back: set when one was announced and is still to be checked.
         hash: bool,
     },
     /// Look at every picture's time, at shots, loudness and complexity.
@@ -115,6 +115,8 @@ pub enum Spec {
         rendition: String,
         /// Target duration of a segment.
         segment_ms: u32,
+        /// The source's time at which the presentation begins: the same for all tracks of an asset.
+        start_ms: i64,
         /// BCP 47 tag.
         language: Option<String>,
         /// Label for people.
@@ -178,7 +180,7 @@ pub enum Spec {
         /// The JSON body; filled in with the lease.
         #[serde(default)]
         body: serde_json::Value,
-        /// Addresses of private networks are allowed.
+        /// Addresses of private networks are allowed; filled in with the lease.
         private_addresses: bool,
     },
     /// The last step: the manager removes the job's intermediate objects when it completes. The worker answers `done`.

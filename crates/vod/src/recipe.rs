@@ -337,6 +337,7 @@ impl Ladder {
         within(&format!("{field}.rungs"), self.rungs.len(), 1, RUNGS_MAX)?;
         within(&format!("{field}.fps_max"), self.fps_max, 1, 240)?;
         within(&format!("{field}.extra"), self.extra.len(), 0, EXTRA_ARGS_MAX)?;
+        transcode::vod::check_extra(&self.extra).map_err(|problem| wrong(format!("{field}.extra"), problem))?;
         if self.passthrough != Passthrough::Never && self.codec != VideoCodec::H264 {
             return Err(wrong(format!("{field}.passthrough"), "only H.264 is passed through; leave it out"));
         }
