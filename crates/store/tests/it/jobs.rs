@@ -1,1 +1,0 @@
-//! The job core, rule by rule.
