@@ -25,7 +25,11 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         "worker" => Need::Scope(Scope::Worker),
         "tokens" | "users" => Need::Scope(Scope::Admin),
         "maintenance" => Need::Platform,
-        "workers" | "recipes" | "destinations" if !looks && !(path.ends_with(":validate") || path.ends_with(":dry-run")) => Need::Platform,
+        "workers" | "recipes" | "destinations"
+            if !looks && !(path.ends_with(":validate") || path.ends_with(":dry-run")) =>
+        {
+            Need::Platform
+        }
         "recipes" => Need::Scope(Scope::Read),
         _ if looks => Need::Scope(Scope::Read),
         _ => Need::Scope(Scope::Write),
@@ -63,7 +67,8 @@ mod tests {
 
     #[test]
     fn every_resource_has_its_need() {
-        let check = |method: Method, path: &str, expected: Need| assert_eq!(need(&method, path), expected, "{method} {path}");
+        let check =
+            |method: Method, path: &str, expected: Need| assert_eq!(need(&method, path), expected, "{method} {path}");
         let scope = Need::Scope;
         check(Method::GET, "assets", scope(Scope::Read));
         check(Method::POST, "assets", scope(Scope::Write));

@@ -195,7 +195,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
             return Err(Problem::invalid("The query holds U+0000.", hint));
         }
         let read = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        read.map(|query| Self(query.0)).map_err(|error| Problem::invalid(format!("The query does not fit: {}.", error.body_text()), hint))
+        read.map(|query| Self(query.0))
+            .map_err(|error| Problem::invalid(format!("The query does not fit: {}.", error.body_text()), hint))
     }
 }
 
@@ -266,7 +267,9 @@ mod tests {
 
     #[test]
     fn names_are_one_path_segment() {
-        for (name, ok) in [("a", true), ("x264_fast-1.0", true), ("", false), (".a", false), ("a/b", false), ("a b", false)] {
+        for (name, ok) in
+            [("a", true), ("x264_fast-1.0", true), ("", false), (".a", false), ("a/b", false), ("a b", false)]
+        {
             assert_eq!(check_name("recipe", name).is_ok(), ok, "{name:?}");
         }
     }

@@ -89,8 +89,7 @@ impl Feed {
             Ok(batch) => return Ok(batch),
             Err(last) => last,
         };
-        let events: Vec<_> =
-            self.catalogue.events(after, tenant, READ_ROWS).await?.into_iter().map(Arc::new).collect();
+        let events: Vec<_> = self.catalogue.events(after, tenant, READ_ROWS).await?.into_iter().map(Arc::new).collect();
         let read = events.last().map_or(after, |event| event.cursor);
         // A read that was not cut off has seen everything that the reader had before it began.
         let reached = if events.len() < READ_ROWS as usize { read.max(known) } else { read };

@@ -91,7 +91,11 @@ impl Held {
             return Err(Problem::internal());
         };
         let kept = parts.extensions.get::<KeptBody>().map_or_else(|| body.clone(), |kept| kept.0.clone());
-        let stored = StoredResponse { status: parts.status.as_u16(), headers: kept_headers(&parts.headers), body: kept.to_vec() };
+        let stored = StoredResponse {
+            status: parts.status.as_u16(),
+            headers: kept_headers(&parts.headers),
+            body: kept.to_vec(),
+        };
         if let Err(error) = self.catalogue.idempotency_finish(&self.key, &self.principal, &stored).await {
             tracing::warn!(error = chain(&error), "an answer could not be kept under its Idempotency-Key");
         }

@@ -75,7 +75,13 @@ impl Problem {
     pub(crate) fn not_found(what: &str, name: &str) -> Self {
         let name: String = name.chars().take(100).collect();
         let detail = format!("There is no {what} {name:?}, or it belongs to another tenant.");
-        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail, "List what there is and take its id from there.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "Not found",
+            detail,
+            "List what there is and take its id from there.",
+        )
     }
 
     /// 403: the caller may not.
@@ -119,7 +125,10 @@ impl Problem {
             ),
             Fault::Upstream | Fault::Overload => {
                 tracing::warn!(error = chain(error), fault = fault.label(), "an API request met a failing dependency");
-                Self::unavailable("dependency_failed", "A part of the platform that this request needs does not answer.")
+                Self::unavailable(
+                    "dependency_failed",
+                    "A part of the platform that this request needs does not answer.",
+                )
             }
             Fault::Internal => {
                 tracing::error!(error = chain(error), "an API request failed");
@@ -197,9 +206,11 @@ impl From<ManagerError> for Problem {
                 "No such recipe",
                 "GET /api/v1/recipes lists those there are; PUT /api/v1/recipes/NAME stores another.",
             ),
-            ManagerError::Recipe(_) | ManagerError::RecipeName { .. } => {
-                unusable("invalid_recipe", "The recipe cannot be used", "Correct what the detail names; compare with the recipe default.")
-            }
+            ManagerError::Recipe(_) | ManagerError::RecipeName { .. } => unusable(
+                "invalid_recipe",
+                "The recipe cannot be used",
+                "Correct what the detail names; compare with the recipe default.",
+            ),
             ManagerError::Url { .. } => unusable(
                 "invalid_source",
                 "The source cannot be fetched",

@@ -104,7 +104,10 @@ fn metadata(given: Option<Value>) -> Result<Value, Problem> {
     let value = given.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
     let bytes = value.to_string().len();
     if !value.is_object() {
-        return Err(Problem::invalid("metadata is not an object.", "Send fields by name: {\"metadata\": {\"my_id\": \"7\"}}."));
+        return Err(Problem::invalid(
+            "metadata is not an object.",
+            "Send fields by name: {\"metadata\": {\"my_id\": \"7\"}}.",
+        ));
     }
     if bytes > METADATA_BYTES_MAX {
         let detail = format!("metadata has {bytes} bytes.");
@@ -248,4 +251,3 @@ async fn newest_job(context: &Shared, asset: &AssetId) -> Result<Option<JobId>, 
     let page = context.catalogue.jobs(&filter, None, 1).await?;
     Ok(page.rows.into_iter().next().map(|job| job.id))
 }
-

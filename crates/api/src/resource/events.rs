@@ -100,7 +100,10 @@ fn position(text: &str) -> Result<Cursor, Problem> {
 fn types(list: Option<&str>) -> Result<Vec<String>, Problem> {
     let types: Vec<String> = list.unwrap_or("*").split(',').map(|kind| kind.trim().to_owned()).collect();
     if types.len() > TYPES_MAX {
-        return Err(Problem::invalid(format!("types names {} patterns.", types.len()), "Use at most 32; * stands for a rest."));
+        return Err(Problem::invalid(
+            format!("types names {} patterns.", types.len()),
+            "Use at most 32; * stands for a rest.",
+        ));
     }
     Ok(types)
 }

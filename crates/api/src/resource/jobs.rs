@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The strongest priorities that may be given, either way.
-const PRIORITY_MAX: i64 = 1_000;
+const PRIORITY_MAX: u64 = 1_000;
 
 /// The query of the listing of jobs.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -85,7 +85,11 @@ pub(crate) async fn progress(
 /// Stop a job for good; what it has published stays.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/~cancel", operation_id = "cancel_job", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = view::Job), (status = "4XX", body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn cancel(State(context): Context, caller: Caller, Id(id): Id<JobId>) -> Result<Json<view::Job>, Problem> {
+pub(crate) async fn cancel(
+    State(context): Context,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<Json<view::Job>, Problem> {
     let job = seen(&context, &caller, &id).await?;
     let done = context.catalogue.cancel_job(&id).await?;
     turned(&context, &caller, job, done, "cancelled", "Only a running or paused job can be.").await
@@ -94,7 +98,11 @@ pub(crate) async fn cancel(State(context): Context, caller: Caller, Id(id): Id<J
 /// Lease no further step of a job; what is at work is finished.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/~pause", operation_id = "pause_job", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = view::Job), (status = "4XX", body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn pause(State(context): Context, caller: Caller, Id(id): Id<JobId>) -> Result<Json<view::Job>, Problem> {
+pub(crate) async fn pause(
+    State(context): Context,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<Json<view::Job>, Problem> {
     let job = seen(&context, &caller, &id).await?;
     let done = context.catalogue.pause_job(&id).await?;
     turned(&context, &caller, job, done, "paused", "Only a running job can be.").await
@@ -103,7 +111,11 @@ pub(crate) async fn pause(State(context): Context, caller: Caller, Id(id): Id<Jo
 /// Go on with a paused job.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/~resume", operation_id = "resume_job", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = view::Job), (status = "4XX", body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn resume(State(context): Context, caller: Caller, Id(id): Id<JobId>) -> Result<Json<view::Job>, Problem> {
+pub(crate) async fn resume(
+    State(context): Context,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<Json<view::Job>, Problem> {
     let job = seen(&context, &caller, &id).await?;
     let done = context.catalogue.resume_job(&id).await?;
     turned(&context, &caller, job, done, "resumed", "Only a paused job can be.").await
@@ -112,10 +124,22 @@ pub(crate) async fn resume(State(context): Context, caller: Caller, Id(id): Id<J
 /// Go on with a failed or cancelled job from the steps that did not finish.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/~retry", operation_id = "retry_job", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = view::Job), (status = "4XX", body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn retry(State(context): Context, caller: Caller, Id(id): Id<JobId>) -> Result<Json<view::Job>, Problem> {
+pub(crate) async fn retry(
+    State(context): Context,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<Json<view::Job>, Problem> {
     let job = seen(&context, &caller, &id).await?;
     let done = context.catalogue.retry_job(&id).await?;
-    turned(&context, &caller, job, done, "retried", "Only a failed or cancelled job can be, or one with a quarantined step.").await
+    turned(
+        &context,
+        &caller,
+        job,
+        done,
+        "retried",
+        "Only a failed or cancelled job can be, or one with a quarantined step.",
+    )
+    .await
 }
 
 /// A job's new place.
@@ -144,10 +168,10 @@ pub(crate) async fn prioritise(
 
 /// A priority within its range.
 pub(super) fn priority(asked: i64) -> Result<i64, Problem> {
-    match asked {
-        -PRIORITY_MAX..=PRIORITY_MAX => Ok(asked),
-        _ => Err(Problem::invalid(format!("priority is {asked}."), "Use -1000 to 1000; lower goes first.")),
+    if asked.unsigned_abs() <= PRIORITY_MAX {
+        return Ok(asked);
     }
+    Err(Problem::invalid(format!("priority is {asked}."), "Use -1000 to 1000; lower goes first."))
 }
 
 /// The job after a change, or why there was none.
@@ -161,7 +185,11 @@ async fn turned(
 ) -> Result<Json<view::Job>, Problem> {
     if !done {
         let detail = format!("The job is {} and cannot be {verb}. {rule}", before.state);
-        return Err(Problem::conflict("job_state", detail, "Read the job again: its state may have changed meanwhile."));
+        return Err(Problem::conflict(
+            "job_state",
+            detail,
+            "Read the job again: its state may have changed meanwhile.",
+        ));
     }
     Ok(Json(seen(context, caller, &before.id).await?.into()))
 }
@@ -169,7 +197,11 @@ async fn turned(
 /// A step with its newest error and the end of its log.
 #[utoipa::path(get, path = "/api/v1/steps/{id}", operation_id = "get_step", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = view::Step), (status = 404, body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn step(State(context): Context, caller: Caller, Id(id): Id<StepId>) -> Result<Json<view::Step>, Problem> {
+pub(crate) async fn step(
+    State(context): Context,
+    caller: Caller,
+    Id(id): Id<StepId>,
+) -> Result<Json<view::Step>, Problem> {
     let step = seen_step(&context, &caller, &id).await?;
     let needs = context.catalogue.step_needs(&step.job).await?;
     let siblings = context.catalogue.steps(&step.job).await?;
@@ -188,8 +220,13 @@ pub(crate) async fn retry_step(
 ) -> Result<Json<view::Step>, Problem> {
     let before = seen_step(&context.0, &caller, &id).await?;
     if !context.0.catalogue.retry_step(&id).await? {
-        let detail = format!("The step is {}: only a failed, cancelled or quarantined one can be retried.", before.state);
-        return Err(Problem::conflict("step_state", detail, "Read its job again: the state may have changed meanwhile."));
+        let detail =
+            format!("The step is {}: only a failed, cancelled or quarantined one can be retried.", before.state);
+        return Err(Problem::conflict(
+            "step_state",
+            detail,
+            "Read its job again: the state may have changed meanwhile.",
+        ));
     }
     step(context, caller, Id(id)).await
 }

@@ -65,7 +65,11 @@ pub(crate) struct NewToken {
 /// Make an access token. The answer has its secret, this once.
 #[utoipa::path(post, path = "/api/v1/tokens", operation_id = "create_token", tag = "access", request_body = NewToken,
     responses((status = 201, body = view::TokenWithSecret), (status = "4XX", body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn create(State(context): Context, caller: Caller, Json(new): Json<NewToken>) -> Result<Response, Problem> {
+pub(crate) async fn create(
+    State(context): Context,
+    caller: Caller,
+    Json(new): Json<NewToken>,
+) -> Result<Response, Problem> {
     let token = token(&context, &caller, new).await?;
     let secret = new_token_secret();
     context.catalogue.create_token(&token, &secret).await?;

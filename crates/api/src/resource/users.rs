@@ -44,7 +44,11 @@ pub(crate) struct NewUser {
 /// Make a user.
 #[utoipa::path(post, path = "/api/v1/users", operation_id = "create_user", tag = "access", request_body = NewUser,
     responses((status = 201, body = view::User), (status = "4XX", body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn create(State(context): Context, caller: Caller, Json(new): Json<NewUser>) -> Result<Response, Problem> {
+pub(crate) async fn create(
+    State(context): Context,
+    caller: Caller,
+    Json(new): Json<NewUser>,
+) -> Result<Response, Problem> {
     check_name("user", &new.name)?;
     let tenant = caller.tenant_filter(new.tenant)?;
     let mut scopes = new.scopes;
@@ -59,11 +63,7 @@ pub(crate) async fn create(State(context): Context, caller: Caller, Json(new): J
 /// Delete a user and end their tokens.
 #[utoipa::path(delete, path = "/api/v1/users/{id}", operation_id = "delete_user", tag = "access", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = Details, content_type = "application/problem+json")))]
-pub(crate) async fn delete(
-    State(context): Context,
-    caller: Caller,
-    Id(id): Id<UserId>,
-) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete(State(context): Context, caller: Caller, Id(id): Id<UserId>) -> Result<StatusCode, Problem> {
     let users = context.catalogue.users().await?;
     let governed = users.iter().any(|user| user.id == id && governs(&caller, user.tenant.as_deref()));
     if !governed || !context.catalogue.delete_user(&id).await? {

@@ -114,7 +114,10 @@ fn patterns(patterns: Vec<String>) -> Result<Vec<String>, Problem> {
     if (1..=PATTERNS_MAX).contains(&patterns.len()) && patterns.iter().all(fits) {
         return Ok(patterns);
     }
-    Err(Problem::invalid("events holds something that is no type of events.", "Name 1 to 32, such as asset.ready, asset.* or *."))
+    Err(Problem::invalid(
+        "events holds something that is no type of events.",
+        "Name 1 to 32, such as asset.ready, asset.* or *.",
+    ))
 }
 
 /// The endpoint with its newest secret; a repetition of the request is answered without.
@@ -276,8 +279,9 @@ pub(crate) async fn deliveries(
 pub(crate) async fn replay(
     State(context): Context,
     caller: Caller,
-    Names([webhook, delivery]): Names<2>,
+    Names(names): Names<2>,
 ) -> Result<StatusCode, Problem> {
+    let [webhook, delivery] = names;
     let webhook = seen(&context, &caller, &parse_id::<WebhookId>(&webhook)?).await?;
     let id = parse_id::<DeliveryId>(&delivery)?;
     let found = belongs(&context, &webhook.id, &id).await? && context.catalogue.replay_delivery(&id).await?;

@@ -69,7 +69,13 @@ pub(crate) struct User {
 
 impl From<catalogue::User> for User {
     fn from(user: catalogue::User) -> Self {
-        Self { id: user.id.into(), name: user.name, scopes: user.scopes, tenant: user.tenant, created: time(user.created) }
+        Self {
+            id: user.id.into(),
+            name: user.name,
+            scopes: user.scopes,
+            tenant: user.tenant,
+            created: time(user.created),
+        }
     }
 }
 

@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn a_source_shows_no_credentials() {
-        let check = |url: &str, expected: Option<&str>| assert_eq!(without_credentials(url).as_deref(), expected, "{url}");
+        let check =
+            |url: &str, expected: Option<&str>| assert_eq!(without_credentials(url).as_deref(), expected, "{url}");
         check("https://user:pass@host.example/a.mov?sig=1#x", Some("https://host.example/a.mov"));
         check("sftp://user@host.example/a.mov", Some("sftp://host.example/a.mov"));
         check("not a url", None);

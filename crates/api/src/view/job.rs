@@ -95,7 +95,8 @@ pub(crate) struct JobWithSteps {
 impl JobWithSteps {
     pub(crate) fn new(job: catalogue::Job, steps: Vec<catalogue::Step>, needs: &[(StepId, StepId)]) -> Self {
         let name_of = |id: &StepId| steps.iter().find(|step| step.id == *id).map(|step| step.name.clone());
-        let needs_of = |id: &StepId| needs.iter().filter(|(step, _)| step == id).filter_map(|(_, need)| name_of(need)).collect();
+        let needs_of =
+            |id: &StepId| needs.iter().filter(|(step, _)| step == id).filter_map(|(_, need)| name_of(need)).collect();
         let needed: Vec<Vec<String>> = steps.iter().map(|step| needs_of(&step.id)).collect();
         let steps = steps.into_iter().zip(needed).map(|(step, needs)| Step::new(step, needs)).collect();
         Self { job: job.into(), steps }
