@@ -60,7 +60,7 @@ struct Job {
 
 /// The parent-death signal is sent when the *thread* that spawned the child ends (prctl(2), PR_SET_PDEATHSIG), and threads of
 /// a runtime come and go: one thread, which never ends, starts all children.
-async fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
+pub(crate) async fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (jobs_in, jobs) = mpsc::channel(SPAWNS_WAITING_MAX);

@@ -66,6 +66,11 @@ impl LastWords {
         self.lines.push_back(line.to_owned());
     }
 
+    /// All that is kept, a line each.
+    pub(crate) fn all(&self) -> String {
+        self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
     /// The last few lines in one, for a reason.
     pub(crate) fn shown(&self) -> String {
         let from = self.lines.len().saturating_sub(LINES_SHOWN);

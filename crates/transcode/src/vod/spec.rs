@@ -35,18 +35,6 @@ pub enum VideoCodec {
     Vp9,
 }
 
-impl VideoCodec {
-    /// FFmpeg's name of the encoder that is used without hardware.
-    pub const fn software_encoder(self) -> &'static str {
-        match self {
-            Self::H264 => "libx264",
-            Self::Hevc => "libx265",
-            Self::Av1 => "libsvtav1",
-            Self::Vp9 => "libvpx-vp9",
-        }
-    }
-}
-
 /// An audio codec this room encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
