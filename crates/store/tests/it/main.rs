@@ -6,6 +6,7 @@ mod access;
 mod assets;
 mod engine;
 mod jobs;
+mod model;
 mod objects;
 mod outbox;
 mod published;

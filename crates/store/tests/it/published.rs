@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use store::{
-    Asset, AssetFilter, AssetId, AssetPatch, AssetState, Catalogue, Expansion, Fenced, MediaKind, Rendition, Usage,
-    Worker, WorkerId,
+    Asset, AssetFilter, AssetId, AssetPatch, AssetState, Catalogue, Expansion, Fenced, MediaKind, Rendition, Step,
+    Usage, Worker, WorkerId,
 };
 
 use crate::{
@@ -40,6 +40,13 @@ fn rendition(asset: &AssetId, name: &str, kind: MediaKind, height: Option<i64>) 
 
 /// Completes the one step of the asset's job with this expansion.
 async fn complete(catalogue: &Catalogue, expansion: &Expansion) {
+    let step = claim(catalogue).await;
+    let fenced = catalogue.complete(&step.id, step.token, &json!({}), expansion).await.expect("completed");
+    assert_eq!(fenced, Fenced::Held(()));
+}
+
+/// The one step there is, leased.
+async fn claim(catalogue: &Catalogue) -> Step {
     let worker = Worker {
         id: WorkerId::new(),
         name: "node".into(),
@@ -53,8 +60,7 @@ async fn complete(catalogue: &Catalogue, expansion: &Expansion) {
     };
     catalogue.register_worker(&worker).await.expect("registered");
     let lease = catalogue.claim(&worker.id, &worker.caps).await.expect("asked").expect("a step");
-    let fenced = catalogue.complete(&lease.step.id, lease.step.token, &json!({}), expansion).await.expect("completed");
-    assert_eq!(fenced, Fenced::Held(()));
+    lease.step
 }
 
 both! {
@@ -137,5 +143,26 @@ both! {
         assert_eq!(usage("default").await.expect("usage"), Usage { assets: 2, bytes: 5_000_001_000, uploads_open: 1 });
         assert_eq!(usage("other").await.expect("usage"), Usage { assets: 1, bytes: 0, uploads_open: 0 });
         assert_eq!(usage("nobody").await.expect("usage"), Usage::default());
+    }
+
+    async fn deleting_while_a_step_publishes_leaves_nothing_to_watch(db: Db) {
+        let other = db.another().await;
+        for _ in 0..5 {
+            let asset = rows::asset("Clip", AssetState::Preparing);
+            let job = rows::job();
+            db.catalogue.create_asset(&asset, Some(job.clone())).await.expect("created");
+            let step = claim(&db.catalogue).await;
+            let renditions = vec![rendition(&asset.id, "v720", MediaKind::Video, Some(720))];
+            let expansion = Expansion { renditions, asset: ready(), ..Expansion::default() };
+            let output = json!({});
+            let (deleted, completed) = tokio::join!(
+                db.catalogue.delete_asset(&asset.id),
+                other.complete(&step.id, step.token, &output, &expansion),
+            );
+            assert!(deleted.expect("deleted"));
+            let published = db.catalogue.renditions(&asset.id).await.expect("asked").len();
+            assert_eq!(completed.expect("answered") == Fenced::Held(()), published == 1);
+            assert_eq!(db.catalogue.asset(&asset.id).await.expect("asked"), None);
+        }
     }
 }

@@ -195,6 +195,8 @@ fn pattern(text: &str) -> String {
 }
 
 async fn delete(tx: &mut Tx<'_>, id: &AssetId) -> Result<bool> {
+    // What changes a job holds the job before its asset. In the same order here, neither waits for the other.
+    jobs::cancel_jobs_of(tx, id).await?;
     match locked(tx, id).await? {
         Some(asset) => delete_locked(tx, asset).await.map(|()| true),
         None => Ok(false),
@@ -204,6 +206,7 @@ async fn delete(tx: &mut Tx<'_>, id: &AssetId) -> Result<bool> {
 /// Deletes an asset that [`locked`] gave.
 pub(super) async fn delete_locked(tx: &mut Tx<'_>, mut asset: Asset) -> Result<()> {
     uploads::end_of_asset(tx, &asset.id).await?;
+    // A job that came just before the asset was held.
     jobs::cancel_jobs_of(tx, &asset.id).await?;
     asset.state = AssetState::Deleted;
     asset.revision += 1;
