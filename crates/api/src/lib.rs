@@ -104,6 +104,11 @@ impl Api {
         Self { schedule, ..self }
     }
 
+    /// From now on `secret` is the token of a worker in this process (see [`new_token_secret`]); it ends with the process.
+    pub fn admit_worker(&self, secret: &base::Secret) {
+        self.shared.auth.admit_worker(secret.reveal());
+    }
+
     /// Answers requests whose paths begin with `/api/v1/`.
     pub fn service(&self) -> ApiService {
         self.service.clone()

@@ -12,7 +12,9 @@ use crate::{
     Settings,
     banner::{self, Addresses},
     cli, demo,
+    ondemand::OnDemand,
     ops::{Ops, Readiness},
+    roles::Role,
     shutdown::Shutdown,
     telemetry,
     viewers::Viewers,
@@ -29,8 +31,9 @@ pub async fn serve(settings: Settings, with_demo: bool) -> Result<(), BoxError> 
     let metrics = telemetry::install()?;
     let shutdown = Shutdown::on_signals()?;
     let readiness = Readiness::default();
-    let (ops_part, http_part, rtmp_part) =
-        (readiness.expect("ops"), readiness.expect("http"), readiness.expect("rtmp"));
+    let plays = |role| settings.server.roles.has(role);
+    let (ops_part, http_part) = (readiness.expect("ops"), readiness.expect("http"));
+    let rtmp_part = plays(Role::Live).then(|| readiness.expect("rtmp"));
 
     let ops = Ops::bind(settings.server.ops, readiness.clone(), metrics.clone()).await?;
     let ops_address = ops.local_addr()?;
@@ -40,17 +43,33 @@ pub async fn serve(settings: Settings, with_demo: bool) -> Result<(), BoxError> 
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let capabilities = Capabilities::probe(&settings.transcode).await;
-    let live = Live::new(live_settings(&settings, capabilities.clone())?, clock.clone());
-    let rtmp = live.listen_rtmp(&settings.live.rtmp).await?;
-    rtmp_part.up(rtmp.local_addr());
+    let live = match plays(Role::Live) {
+        true => Some(Live::new(live_settings(&settings, capabilities.clone())?, clock.clone())),
+        false => None,
+    };
+    let rtmp = match &live {
+        Some(live) => Some(live.listen_rtmp(&settings.live.rtmp).await?),
+        None => None,
+    };
+    if let (Some(part), Some(rtmp)) = (rtmp_part, &rtmp) {
+        part.up(rtmp.local_addr());
+    }
+    let mut on_demand = OnDemand::open(&settings).await?;
 
     let viewers = Arc::new(Viewers::new(clock));
-    let http = edge::Server::bind(&settings.edge, routes(&live))?.observer(viewers.clone()).start()?;
+    let routes = routes(&settings, live.as_ref(), on_demand.as_ref());
+    let http = edge::Server::bind(&settings.edge, routes)?.observer(viewers.clone()).start()?;
     http_part.up(http.local_addr());
-    tokio::spawn(viewers.clone().report(live.clone()));
-
-    let demo = with_demo.then(|| tokio::spawn(demo::run(capabilities, settings.transcode.clone(), live.clone())));
-    let addresses = Addresses { http: Some(http.local_addr()), rtmp: Some(rtmp.local_addr()), ops: Some(ops_address) };
+    if let Some(on_demand) = &mut on_demand {
+        on_demand.start(&settings, http.local_addr(), &capabilities)?;
+    }
+    if let Some(live) = &live {
+        tokio::spawn(viewers.clone().report(live.clone()));
+    }
+    let demo = live.filter(|_| with_demo);
+    let demo = demo.map(|live| tokio::spawn(demo::run(capabilities, settings.transcode.clone(), live)));
+    let rtmp_address = rtmp.as_ref().map(live::RtmpListener::local_addr);
+    let addresses = Addresses { http: Some(http.local_addr()), rtmp: rtmp_address, ops: Some(ops_address) };
     cli::say(&banner::text(&addresses, with_demo));
 
     shutdown.requested().await;
@@ -59,9 +78,17 @@ pub async fn serve(settings: Settings, with_demo: bool) -> Result<(), BoxError> 
     if let Some(demo) = demo {
         demo.abort();
     }
-    rtmp.stop();
+    if let Some(rtmp) = &rtmp {
+        rtmp.stop();
+    }
+    // The worker gives its steps back through the listener that is drained next.
+    if let Some(on_demand) = on_demand {
+        on_demand.stop().await;
+    }
     http.drain(Duration::from_millis(settings.server.shutdown_grace_ms.into())).await;
-    rtmp.stopped().await;
+    if let Some(rtmp) = rtmp {
+        rtmp.stopped().await;
+    }
     ops.abort();
     Ok(())
 }
@@ -79,10 +106,13 @@ fn objects_folder(settings: &Settings) -> PathBuf {
     settings.server.data_dir.join(&settings.store.path)
 }
 
-/// The viewer app under its own paths, the live origin under all others.
-fn routes(live: &Live) -> Vec<Route> {
-    let origin = Route::prefix("/", BoxOrigin::from_service(live.origin()))
-        .class("live")
-        .policy(Policy::cached(Origin::key_query()).cors());
-    webapp::routes().into_iter().chain([origin]).collect()
+/// The viewer app, the API and assets under their own paths, the live origin under all others.
+fn routes(settings: &Settings, live: Option<&Live>, on_demand: Option<&OnDemand>) -> Vec<Route> {
+    let origin = |live: &Live| {
+        Route::prefix("/", BoxOrigin::from_service(live.origin()))
+            .class("live")
+            .policy(Policy::cached(Origin::key_query()).cors())
+    };
+    let on_demand = on_demand.map(|rooms| rooms.routes(settings)).unwrap_or_default();
+    webapp::routes().into_iter().chain(on_demand).chain(live.map(origin)).collect()
 }

@@ -23,6 +23,7 @@ pub mod demo;
 pub mod doctor;
 mod limits;
 pub mod logging;
+pub mod ondemand;
 pub mod ops;
 pub mod roles;
 pub mod server;
@@ -31,8 +32,9 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod viewers;
 pub mod webapp;
+pub mod worker;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{error::Error, ffi::OsString, process::ExitCode};
 
 pub use settings::Settings;
 
@@ -71,11 +73,13 @@ fn perform(invocation: &Invocation) -> ExitCode {
         Action::ConfigCheck => cli::say(&resolved.describe()),
         Action::Doctor { json } => cli::report(&doctor::examine(&resolved.settings), *json),
         Action::Ask(ask) => client::run(&resolved.settings.client, ask),
-        _ => serve(resolved.settings, invocation.action == Action::Demo),
+        Action::Worker => start(&resolved.settings, worker::run(&resolved.settings)),
+        action => start(&resolved.settings, assemble::serve(resolved.settings.clone(), *action == Action::Demo)),
     }
 }
 
-fn serve(settings: Settings, demo: bool) -> ExitCode {
+/// Runs a service of this process until it ends.
+fn start(settings: &Settings, service: impl Future<Output = Result<(), Box<dyn Error + Send + Sync>>>) -> ExitCode {
     if let Err(error) = logging::start(&settings.server) {
         cli::complain(&error);
         return ExitCode::from(EXIT_USAGE);
@@ -88,7 +92,7 @@ fn serve(settings: Settings, demo: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(assemble::serve(settings, demo)) {
+    match runtime.block_on(service) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::complain(error.as_ref());

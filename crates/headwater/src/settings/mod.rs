@@ -72,6 +72,12 @@ sections! {
     transcode: transcode::Config,
     /// Where segments and recordings are kept.
     store: store::Config,
+    /// Uploads and assets.
+    vod: vod::Config,
+    /// Steps of jobs.
+    worker: vod::worker::Config,
+    /// The control API.
+    api: api::Config,
     /// Words that ask a platform.
     client: crate::client::Config,
 }

@@ -37,6 +37,14 @@ pub(super) fn check(settings: &Settings, merged: &Merged, problems: &mut Vec<Pro
     if let Err(error) = settings.live.check() {
         wrong("live", error.key, error.to_string(), &format!("{} to {}", error.range.start(), error.range.end()));
     }
+    if let Err(error) = settings.vod.check() {
+        wrong("vod", error.key, error.to_string(), &format!("{} to {}", error.range.start(), error.range.end()));
+    }
+    let unknown = |cap: &&String| !vod::protocol::cap::ALL.contains(&cap.as_str());
+    if let Some(cap) = settings.worker.caps.iter().find(unknown) {
+        let what = format!("worker.caps: {cap:?} is no capability");
+        wrong("worker", "caps", what, &format!("the capabilities are {}", vod::protocol::cap::ALL.join(", ")));
+    }
     for (section, key, address) in addresses(settings) {
         if !is_address(address) {
             let what = format!("{section}.{key} = {address:?} is not an address with a port");

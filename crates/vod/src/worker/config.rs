@@ -1,6 +1,10 @@
 base::section! {
     /// What a worker may use of its machine.
     pub struct Config in "worker" {
+        /// Name of the node: lost steps and cordons are counted by it. Empty: the machine's host name.
+        name: String = "\"\"",
+        /// What it does: `analyse`, `encode`, `package`, `transfer`.
+        caps: Vec<String> = "[\"analyse\", \"encode\", \"package\", \"transfer\"]",
         /// Steps done at the same time; 0 is one for every two cores.
         slots: usize = "0",
         /// Folder for work in progress, emptied when the worker starts; a relative one is below `server.data_dir`.
