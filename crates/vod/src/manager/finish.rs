@@ -173,12 +173,12 @@ impl Manager {
     }
 }
 
-/// The output as its row keeps it: key frames have gone into the steps that need them, and are many.
+/// The output as its row keeps it: the key frames planned for each chunk have gone into the steps that need them.
 fn kept(output: Output) -> serde_json::Value {
     let output = match output {
         Output::Analysed { analysis, per_title } => {
             let chunks = analysis.chunks.into_iter().map(|chunk| Chunk { keyframes: Vec::new(), ..chunk }).collect();
-            Output::Analysed { analysis: Analysis { keyframes: Vec::new(), chunks, ..analysis }, per_title }
+            Output::Analysed { analysis: Analysis { chunks, ..analysis }, per_title }
         }
         other => other,
     };

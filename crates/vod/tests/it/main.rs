@@ -1,4 +1,10 @@
 //! Integration tests.
 
+mod origin;
 mod worker;
 mod transfer;
+mod upload;
+mod whole;
+mod manager;
+mod plan;
+mod recipe;

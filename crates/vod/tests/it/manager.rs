@@ -1,0 +1,7 @@
+//! The manager behind its worker protocol, with workers that are scripts.
+
+mod bench;
+mod house;
+mod work;
+
+pub use bench::analysed;
