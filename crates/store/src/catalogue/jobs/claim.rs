@@ -82,7 +82,8 @@ macro_rules! lanes {
             $caps,
             "), \
              lanes AS ( \
-                 SELECT cap, (SELECT MIN(s.lane) FROM steps s WHERE s.lane > cap || '/' AND s.lane < cap || '0') AS lane FROM caps \
+                 SELECT c.cap, (SELECT MIN(s.lane) FROM steps s WHERE s.lane > c.cap || '/' AND s.lane < c.cap || '0') AS lane \
+                 FROM caps c \
                  UNION ALL \
                  SELECT l.cap, (SELECT MIN(s.lane) FROM steps s WHERE s.lane > l.lane AND s.lane < l.cap || '0') \
                  FROM lanes l WHERE l.lane IS NOT NULL), \

@@ -80,7 +80,7 @@ async fn jobs(tx: &mut Tx<'_>, filter: &JobFilter, after: Option<&Mark>, limit: 
         "SELECT ",
         job_columns!(),
         " FROM jobs WHERE (tenant = $1 OR $1 IS NULL) AND (state = $2 OR $2 IS NULL) AND (asset = $3 OR $3 IS NULL) \
-         AND ($4 IS NULL OR created < $4 OR (created = $4 AND id < $5)) ORDER BY created DESC, id DESC LIMIT $6"
+         AND (created < $4 OR (created = $4 AND id < $5) OR $4 IS NULL) ORDER BY created DESC, id DESC LIMIT $6"
     );
     let mut args = args![filter.tenant.as_deref(), filter.state, filter.asset.as_ref()];
     args.extend(args![after.map(|mark| mark.at), after.map(|mark| mark.tie.as_str()), rows_to_ask(limit)]);

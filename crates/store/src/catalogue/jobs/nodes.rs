@@ -38,7 +38,9 @@ pub(super) struct Strike {
 pub(super) async fn strike(tx: &mut Tx<'_>, step: &Leased, rules: &LeaseRules) -> Result<Strike> {
     const PUT: &str =
         "INSERT INTO strikes (step, token, node, at) VALUES ($1, $2, $3, $4) ON CONFLICT (step, token) DO NOTHING";
-    const COUNT: &str = "SELECT COUNT(DISTINCT s.step) AS steps FROM strikes s WHERE s.node = $1 AND s.at > $2 \
+    const COUNT: &str = "SELECT COUNT(DISTINCT s.step) AS steps, \
+        (SELECT COUNT(*) FROM cordons WHERE name = $1 AND automatic = 1) AS cordons FROM strikes s \
+        WHERE s.node = $1 AND s.at > $2 \
         AND NOT EXISTS (SELECT 1 FROM strikes o WHERE o.step = s.step AND o.node <> s.node AND o.at > $2)";
     const OTHERS: &str = "SELECT COUNT(*) AS others FROM workers w WHERE w.name <> $1 AND w.seen > $2 AND w.draining = 0 \
         AND NOT EXISTS (SELECT 1 FROM cordons c WHERE c.name = w.name)";
@@ -46,8 +48,13 @@ pub(super) async fn strike(tx: &mut Tx<'_>, step: &Leased, rules: &LeaseRules) -
         "INSERT INTO cordons (name, reason, at, automatic) VALUES ($1, $2, $3, 1) ON CONFLICT (name) DO NOTHING";
     let now = tx.now();
     tx.execute(PUT, args![&step.id, step.token, &step.node, now]).await?;
-    let counted = tx.row(COUNT, args![&step.node, now.plus_ms(-rules.strikes_within_ms)]).await?;
-    let steps = counted.map_or(Ok(0), |row| row.int("steps"))?;
+    let Some(counted) = tx.row(COUNT, args![&step.node, now.plus_ms(-rules.strikes_within_ms)]).await? else {
+        return Ok(Strike::default());
+    };
+    if counted.flag("cordons")? {
+        return Ok(Strike { cordoned: None, refund: forgive(tx, &step.id).await? });
+    }
+    let steps = counted.int("steps")?;
     if steps < rules.strikes_max {
         return Ok(Strike::default());
     }

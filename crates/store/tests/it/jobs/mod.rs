@@ -8,7 +8,7 @@ mod reap;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{
     Asset, AssetId, AssetState, Catalogue, Cursor, ErrorClass, Expansion, Fenced, JobId, JobState, NewJob, NewStep,
     Progress, RecipeRef, Step, StepError, StepId, StepState, Worker, WorkerId,
