@@ -122,7 +122,9 @@ impl ApiService {
         let answered = self.handle(request).instrument(span).await;
         let mut response = answered.unwrap_or_else(IntoResponse::into_response);
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let allow = response.headers_mut().remove(header::ALLOW);
             response = problem.render(&id);
+            response.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
         }
         let status = response.status();
         tracing::debug!(request_id = id, %method, path, status = status.as_u16(), "answered");

@@ -9,10 +9,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request::Builder};
 use serde_json::{Value, json};
 use store::{
     Objects,
-    catalogue::{
-        Asset, AssetId, AssetState, Blob, BlobPart, Catalogue, NewEvent, Options, Principal, Scope, Source, Token,
-        TokenId,
-    },
+    catalogue::{Asset, Blob, BlobPart, Catalogue, NewEvent, Options, Principal, Scope, Source, Token, TokenId},
 };
 use tower::ServiceExt;
 use vod::manager::{Manager, ManagerSettings, NewAsset};
