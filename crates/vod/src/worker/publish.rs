@@ -123,7 +123,7 @@ pub(crate) async fn put(
 
 /// Refusals that another attempt, which has another token and reads its file again, may not meet.
 fn passing(status: StatusCode, code: &str) -> bool {
-    code == "hash_mismatch" || status == StatusCode::PRECONDITION_FAILED
+    matches!(code, "hash_mismatch" | "size_mismatch" | "body" | "exists") || status == StatusCode::PRECONDITION_FAILED
 }
 
 async fn put_once(

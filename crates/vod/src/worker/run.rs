@@ -28,8 +28,9 @@ use crate::protocol::{CLAIM_WAIT_MS_MAX, Claim, EncodeJob, Leased, Output, Regis
 /// Longest wait for work that was told to stop, in milliseconds: FFmpeg is killed at once, the rest is closing files. Then its task is
 /// aborted.
 const STOP_MS_MAX: u64 = 5_000;
-/// How long a claim that is on its way when the worker stops may still be answered, in milliseconds.
-const LAST_CLAIM_MS_MAX: u64 = 2_000;
+/// How long a claim that is on its way when the worker stops may still be answered, in milliseconds: an answer that was sent already
+/// arrives. A manager takes back a lease whose answer found nobody.
+const LAST_CLAIM_MS_MAX: u64 = 250;
 /// How long the last words to the manager (results, releases, leaving) may take after the grace, in milliseconds.
 const LAST_WORDS_MS_MAX: u64 = 3_000;
 /// Pause after a claim that came back at once without a step, and while the disk is too full, in milliseconds.
@@ -328,7 +329,11 @@ impl Running {
             // The manager does not take the output: that is for people to see, not a silent loss.
             Err(CallError::Refused { code, detail, .. }) => {
                 let error = failure::bug("bad_output", format!("The manager refused the result ({code}): {detail}"));
-                (self.fail(hold, error, given_up).await, Outcome::Failed)
+                match self.fail(hold, error, given_up).await {
+                    // It has ended the step by itself.
+                    Err(CallError::Lost) => (Ok(()), Outcome::Failed),
+                    answer => (answer, Outcome::Failed),
+                }
             }
             answer => (answer, Outcome::Done),
         }

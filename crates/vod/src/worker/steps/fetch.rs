@@ -17,8 +17,8 @@ use super::{
 };
 use crate::protocol::{Credentials, ObjectRef, Output};
 
-/// Longest file name that is passed on, in characters.
-const FILE_NAME_CHARS_MAX: usize = 200;
+/// Longest file name that is passed on, in bytes: what usual file systems take, with room for an ending.
+const FILE_NAME_BYTES_MAX: usize = 200;
 /// Written to disk at a time, in bytes.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -136,7 +136,12 @@ fn stored_part<'a>(task: &'a Task, order: &Order<'_>, name: &str) -> Option<&'a 
 pub(super) fn file_name(remote: Option<&str>, given: &str) -> String {
     let clean = |name: &str| -> String {
         let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-        last.chars().filter(|c| !c.is_control()).take(FILE_NAME_CHARS_MAX).collect()
+        let mut bytes = 0;
+        let fits = |c: &char| {
+            bytes += c.len_utf8();
+            bytes <= FILE_NAME_BYTES_MAX
+        };
+        last.chars().filter(|c| !c.is_control()).take_while(fits).collect()
     };
     let names = [given, remote.unwrap_or_default(), "source"].map(clean);
     names.into_iter().find(|name| !name.is_empty() && !name.starts_with('.')).unwrap_or_else(|| "source".to_owned())
@@ -156,5 +161,6 @@ mod tests {
         check(Some(".."), "", "source");
         check(Some("a\nb.mp4"), "", "ab.mp4");
         check(None, "", "source");
+        check(Some(&"ü".repeat(300)), "", &"ü".repeat(100));
     }
 }

@@ -81,7 +81,8 @@ fn summary(index: &TrackIndex) -> RenditionSummary {
         height: index.height,
         bandwidth: index.bandwidth,
         average_bandwidth: index.average_bandwidth,
-        duration_ms: index.duration_ms(),
+        // Its own length: a track may begin after the presentation does.
+        duration_ms: index.timescale.to_ms(index.end_ticks - index.start_ticks),
         samples: index.sample_count() as u64,
         segments: index.segments.len() as u64,
     }

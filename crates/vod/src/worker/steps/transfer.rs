@@ -38,7 +38,8 @@ pub(super) async fn transfer(
     objects: &[TransferObject],
 ) -> Result<Output> {
     let missing = || failure::bug("no_destination", format!("The manager sent no profile for {name}; retry the job."));
-    let destination = Destination::from_value(destination.ok_or_else(missing)?.clone()).map_err(|error| sorted(&error))?;
+    let destination =
+        Destination::from_value(destination.ok_or_else(missing)?.clone()).map_err(|error| sorted(&error))?;
     let total: u64 = objects.iter().map(|object| object.object.bytes).sum();
     let mut bytes = 0;
     for TransferObject { object, path } in objects {
@@ -95,7 +96,8 @@ impl Payload for Stored<'_> {
             if offset >= self.object.bytes {
                 return Ok(stream::empty().boxed());
             }
-            let reader = self.task.read_from(self.object, offset).await.map_err(|error| io::Error::other(error.human))?;
+            let reader =
+                self.task.read_from(self.object, offset).await.map_err(|error| io::Error::other(error.human))?;
             Ok(pieces(reader))
         }
         .boxed()
@@ -197,7 +199,10 @@ impl<'a> Distant<'a> {
             };
             match opened {
                 Ok(found) if self.position > 0 && found.bytes != self.total => {
-                    return Err(failure::transient("source_changed", "The source's file changed while it was fetched."));
+                    return Err(failure::transient(
+                        "source_changed",
+                        "The source's file changed while it was fetched.",
+                    ));
                 }
                 Ok(found) if found.bytes > self.order.bytes_max => {
                     let (is, may) = (found.bytes.div_ceil(1_000_000), self.order.bytes_max / 1_000_000);
@@ -248,7 +253,9 @@ impl<'a> Distant<'a> {
                 }
                 broken => {
                     self.stream = None;
-                    let why = broken.and_then(std::result::Result::err).map_or("it ended early".to_owned(), |error| error.to_string());
+                    let why = broken
+                        .and_then(std::result::Result::err)
+                        .map_or("it ended early".to_owned(), |error| error.to_string());
                     self.tries.pause(&why).await?;
                 }
             }
@@ -260,7 +267,10 @@ impl<'a> Distant<'a> {
 /// Where the URL's host may be reached: what the guard allows, as for HTTP.
 async fn addresses(url: &Url, guard: &Guard) -> Result<Vec<SocketAddr>> {
     // A bucket's name is no host; its endpoint is.
-    let endpoint = url.query_pairs().find(|(key, _)| url.scheme() == "s3" && key == "endpoint").map(|(_, value)| value.into_owned());
+    let endpoint = url
+        .query_pairs()
+        .find(|(key, _)| url.scheme() == "s3" && key == "endpoint")
+        .map(|(_, value)| value.into_owned());
     let judged = match (url.scheme(), endpoint) {
         ("s3", None) => return Ok(Vec::new()),
         ("s3", Some(endpoint)) => Url::parse(&endpoint).map_err(|_| {
@@ -285,7 +295,9 @@ async fn addresses(url: &Url, guard: &Guard) -> Result<Vec<SocketAddr>> {
         Err(error) if error.is::<super::super::guard::Refused>() => {
             Err(failure::input("address_refused", format!("The source cannot be fetched: {error}.")))
         }
-        Err(error) => Err(failure::transient("no_such_host", format!("{} cannot be resolved: {error}.", failure::quote(&host)))),
+        Err(error) => {
+            Err(failure::transient("no_such_host", format!("{} cannot be resolved: {error}.", failure::quote(&host))))
+        }
     }
 }
 
@@ -306,7 +318,10 @@ impl<'a> Tries<'a> {
     async fn pause(&mut self, why: &(dyn std::fmt::Display + Sync)) -> Result<()> {
         self.count += 1;
         if self.count >= TRIES_MAX {
-            return Err(failure::transient("transfer_broken", format!("The transfer broke off {} times: {why}.", self.count)));
+            return Err(failure::transient(
+                "transfer_broken",
+                format!("The transfer broke off {} times: {why}.", self.count),
+            ));
         }
         tokio::select! {
             () = tokio::time::sleep(self.backoff.pause()) => Ok(()),
