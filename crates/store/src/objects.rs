@@ -194,7 +194,9 @@ impl Objects {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        write::stream(self, key, body, expected.unwrap_or_default(), write::Mode::Replace).await.map(|(_, stored)| stored)
+        write::stream(self, key, body, expected.unwrap_or_default(), write::Mode::Replace)
+            .await
+            .map(|(_, stored)| stored)
     }
 
     /// Like [`Objects::put_stream`], if there is no object `key`. What was read is described in both cases; whether it is the

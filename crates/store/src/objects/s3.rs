@@ -65,9 +65,7 @@ fn builder(settings: &S3Settings) -> AmazonS3Builder {
         builder = builder.with_endpoint(settings.endpoint.trim_end_matches('/'));
     }
     if !settings.access_key_id.is_empty() {
-        builder = builder
-            .with_access_key_id(&settings.access_key_id)
-            .with_secret_access_key(settings.secret.reveal());
+        builder = builder.with_access_key_id(&settings.access_key_id).with_secret_access_key(settings.secret.reveal());
     }
     builder
 }

@@ -53,7 +53,8 @@ pub(super) async fn stream<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut writer = Writer { objects, key, mode, hash: Sha256::new(), bytes: 0, part: BytesMut::new(), multipart: None };
+    let mut writer =
+        Writer { objects, key, mode, hash: Sha256::new(), bytes: 0, part: BytesMut::new(), multipart: None };
     match writer.take_all(body, &expected).await {
         Ok(stored) => writer.publish().await.map(|put| (put, stored)),
         Err(error) => {

@@ -3,9 +3,7 @@
 use base::Wall;
 use http::StatusCode;
 use serde_json::{Map, Value};
-use store::{
-    Asset, AssetId, AssetState, Blob, Principal, RecipeRef, Source, Upload, UploadId, UploadState, Usage,
-};
+use store::{Asset, AssetId, AssetState, Blob, Principal, RecipeRef, Source, Upload, UploadId, UploadState, Usage};
 
 use super::{Inner, header::Metadata, name, problem::Problem};
 

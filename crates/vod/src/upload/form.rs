@@ -138,8 +138,7 @@ async fn store_whole<E: Send>(
     body: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
 ) -> Result<(Draft, Upload), Problem> {
     let draft = Draft::of(inner, principal, fields).await?;
-    let beginning =
-        Beginning { tenant: &draft.tenant, draft: Some(&draft), bytes, blob: Blob::default(), fields };
+    let beginning = Beginning { tenant: &draft.tenant, draft: Some(&draft), bytes, blob: Blob::default(), fields };
     let Some((first, rest)) = first_piece(body).await else { return Err(Problem::empty()) };
     let upload = create::begin(inner, beginning).await?;
     let body = stream::once(async { first }).chain(rest);
@@ -189,12 +188,7 @@ async fn with_length(inner: &Inner, upload: Upload) -> Result<Upload, Problem> {
     }
 }
 
-async fn end(
-    inner: &Arc<Inner>,
-    draft: &Draft,
-    upload: Upload,
-    collection: &str,
-) -> Result<Response<Body>, Problem> {
+async fn end(inner: &Arc<Inner>, draft: &Draft, upload: Upload, collection: &str) -> Result<Response<Body>, Problem> {
     finish::finish(inner, &upload).await?;
     let id = upload.asset.as_ref().ok_or_else(Problem::gone)?;
     let state = inner.catalogue.asset(id).await?.map(|asset| asset.state);

@@ -20,7 +20,8 @@ pub(super) fn file_name(given: &str) -> String {
 
 /// Control characters, and the ones that turn the direction of text, so that `gpj.exe` reads as another name.
 fn deceives(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// What a file name cannot hold on some system.
@@ -32,7 +33,8 @@ fn shortened(name: &str) -> std::borrow::Cow<'_, str> {
     if name.len() <= FILE_NAME_BYTES_MAX {
         return name.into();
     }
-    let ending = name.rfind('.').map(|dot| &name[dot..]).filter(|ending| ending.len() <= ENDING_BYTES_MAX).unwrap_or_default();
+    let ending =
+        name.rfind('.').map(|dot| &name[dot..]).filter(|ending| ending.len() <= ENDING_BYTES_MAX).unwrap_or_default();
     let stem = &name[..name.floor_char_boundary(FILE_NAME_BYTES_MAX - ending.len())];
     format!("{stem}{ending}").into()
 }

@@ -95,8 +95,7 @@ async fn post(inner: &Arc<Inner>, principal: &Principal, request: Request<Body>)
         Some(draft) => draft.tenant.clone(),
         None => create::tenant(principal, fields.get("tenant").and_then(Option::as_deref))?,
     };
-    let beginning =
-        Beginning { tenant: &tenant, draft: draft.as_ref(), bytes, blob: Blob::default(), fields: &fields };
+    let beginning = Beginning { tenant: &tenant, draft: draft.as_ref(), bytes, blob: Blob::default(), fields: &fields };
     let upload = create::begin(inner, beginning).await?;
     if !with_bytes {
         return created(inner, &upload, collection);
