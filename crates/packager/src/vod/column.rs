@@ -15,10 +15,12 @@ enum Coding {
     Palette,
     /// `v`: the values.
     Plain,
+    /// `u`: the values, none of them negative and none folded: a bit less for each.
+    Unsigned,
 }
 
 impl Coding {
-    const ALL: [(Self, char); 3] = [(Self::Runs, 'r'), (Self::Palette, 'p'), (Self::Plain, 'v')];
+    const ALL: [(Self, char); 4] = [(Self::Runs, 'r'), (Self::Palette, 'p'), (Self::Unsigned, 'u'), (Self::Plain, 'v')];
 
     fn letter(self) -> char {
         let known = Self::ALL.into_iter().find(|(coding, _)| *coding == self);
@@ -40,6 +42,7 @@ impl Column {
         let coded = [
             (Coding::Runs, Some(runs(values))),
             (Coding::Palette, palette(values)),
+            (Coding::Unsigned, unsigned(values)),
             (Coding::Plain, Some(plain(values))),
         ];
         let coded = coded.into_iter().filter_map(|(coding, bytes)| Some((coding, bytes?)));
@@ -110,6 +113,7 @@ impl Values<'_> {
     fn read(&mut self) -> Option<i32> {
         match self.coding {
             Coding::Plain => signed(&mut self.bytes),
+            Coding::Unsigned => i32::try_from(number(&mut self.bytes)?).ok(),
             Coding::Runs => {
                 if self.run.0 == 0 {
                     let count = number(&mut self.bytes).filter(|count| *count > 0)?;
@@ -150,6 +154,13 @@ fn plain(values: &[i32]) -> Vec<u8> {
     let mut out = Vec::with_capacity(values.len() * 2);
     values.iter().for_each(|value| put(&mut out, folded(*value)));
     out
+}
+
+/// `None` when a value is negative.
+fn unsigned(values: &[i32]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(values.len() * 2);
+    values.iter().try_for_each(|value| Some(put(&mut out, u64::try_from(*value).ok()?)))?;
+    Some(out)
 }
 
 /// `None` when there are too many different values.
@@ -235,9 +246,11 @@ mod tests {
 
     #[test]
     fn each_pattern_has_its_coding() {
-        check(&[1_024; 100_000], Coding::Runs, 6);
+        check(&[1_024; 100_000], Coding::Palette, 4);
+        check(&[[3_000; 50_000], [3_003; 50_000]].concat(), Coding::Runs, 10);
         check(&[33, 33, 34].repeat(1_000), Coding::Palette, 380);
         check(&[0, 6_000, 3_000, 0, 9_000].repeat(1_000), Coding::Palette, 1_270);
+        check(&(8_000..9_000).collect::<Vec<_>>(), Coding::Unsigned, 2_000);
         check(&(0..1_000).map(|n| n * n - 500).collect::<Vec<_>>(), Coding::Plain, 3_000);
         check(&[], Coding::Runs, 0);
     }
@@ -251,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(letter in "[rpvx]", bytes in proptest::collection::vec(any::<u8>(), 0..60), count in 0..1_000_usize) {
+        fn any_text_is_read_or_refused(letter in "[rpuvx]", bytes in proptest::collection::vec(any::<u8>(), 0..60), count in 0..1_000_usize) {
             let text = format!("{letter}{}", BASE64_NOPAD.encode(&bytes));
             if let Some(column) = Column::from_text(&text, count) {
                 prop_assert_eq!(column.iter().count(), count);

@@ -20,7 +20,7 @@ pub fn segment(text: &str) -> String {
     if !is_signature {
         out.push('\n');
     }
-    let body = if is_signature { rest } else { text };
+    let body = if is_signature { rest } else { text.trim_start_matches(['\r', '\n']) };
     for line in body.split_inclusive('\n').filter(|line| !line.starts_with(TIMESTAMP_MAP)) {
         out.push_str(line);
     }
