@@ -125,7 +125,7 @@ impl Shelf {
 
     /// What is published of an asset, not older than [`FRESH`].
     pub(super) async fn snapshot(&self, id: &AssetId) -> Result<Arc<Snapshot>, Failure> {
-        self.look(id, Instant::now() - FRESH).await?.ok_or(Failure::NotFound)
+        self.look(id, a_moment_before(Instant::now())).await?.ok_or(Failure::NotFound)
     }
 
     /// The same; when it does not hold `wanted`, one that is not older than this call.
@@ -135,7 +135,7 @@ impl Shelf {
         wanted: impl Fn(&Snapshot) -> bool,
     ) -> Result<Arc<Snapshot>, Failure> {
         let called = Instant::now();
-        match self.look(id, called - FRESH).await? {
+        match self.look(id, a_moment_before(called)).await? {
             Some(snapshot) if wanted(&snapshot) => Ok(snapshot),
             _ => self.look(id, called).await?.ok_or(Failure::NotFound),
         }
@@ -232,6 +232,11 @@ impl Shelf {
         }
         Ok(bytes)
     }
+}
+
+/// The age up to which a look serves.
+fn a_moment_before(now: Instant) -> Instant {
+    now.checked_sub(FRESH).unwrap_or(now)
 }
 
 /// The key in a row of the catalogue.
