@@ -13,7 +13,7 @@ fn key(text: &str) -> Key {
 }
 
 fn body(pieces: &[Bytes]) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-    stream::iter(pieces.to_vec().into_iter().map(Ok))
+    stream::iter(pieces.to_vec()).map(Ok)
 }
 
 /// As `body`, then the peer is gone.
