@@ -205,19 +205,29 @@ pub(super) fn grid(encode: &VideoEncode) -> Grid {
     encode.chunk.as_ref().map_or(Grid::endless(encode.gop_ms), |chunk| Grid::of_chunk(chunk, encode.gop_ms))
 }
 
+/// Times of the timeline where that is possible: FFmpeg's expressions count from the first picture, whichever that is.
 fn force_key_frames(encode: &VideoEncode, lift: i64) -> Vec<String> {
-    let wanted = match &encode.keyframes_at {
+    let grid = grid(encode).earlier_by(lift);
+    let points = match &encode.keyframes_at {
         Some(times) => {
-            // A few ticks early: FFmpeg rounds to microseconds and takes the first picture at or behind the time.
-            let text = |pts: &i64| {
-                let micros = (i128::from((pts - lift - 4).max(0)) * 100).div_euclid(9);
-                format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+            let early = |pts: &i64| ((i128::from(pts - lift) * 2 - 1) * 100).div_euclid(18);
+            Some(times.iter().take(KEYFRAMES_AT_MAX).map(early).collect())
+        }
+        None => grid.points_us(KEYFRAMES_AT_MAX),
+    };
+    let wanted = match points {
+        Some(points) => {
+            let text = |us: i128| {
+                let (sign, us) = if us < 0 { ("-", -us) } else { ("", us) };
+                format!("{sign}{}.{:06}", us / 1_000_000, us % 1_000_000)
             };
-            times.iter().take(KEYFRAMES_AT_MAX).map(text).collect::<Vec<_>>().join(",")
+            let points: Vec<_> = points.into_iter().map(text).collect();
+            points.join(",")
         }
         None => {
-            let grid = grid(encode).earlier_by(lift);
-            let point = |seconds: &str| grid.point_text(&format!("round({seconds}*90000)"));
+            let first = encode.chunk.as_ref().map_or(0, |chunk| chunk.start_pts);
+            let grid = self::grid(encode).earlier_by(first);
+            let point = |seconds: &str| grid.point_text(&format!("round({seconds}*90000)"), "0");
             format!("expr:isnan(prev_forced_t)+gt({},{})", point("t"), point("prev_forced_t"))
         }
     };

@@ -133,7 +133,8 @@ fn software_encoders(codec: VideoCodec) -> &'static [&'static str] {
     match codec {
         VideoCodec::H264 => &["libx264"],
         VideoCodec::Hevc => &["libx265"],
-        VideoCodec::Av1 => &["libsvtav1", "libaom-av1"],
+        // Through FFmpeg 5 and 6, SVT-AV1 does not make sync pictures where it is told to.
+        VideoCodec::Av1 => &["libaom-av1", "libsvtav1"],
         VideoCodec::Vp9 => &["libvpx-vp9"],
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn track_output(args: &mut Args) {
     args.add("-avoid_negative_ts disabled -max_muxing_queue_size 4096 -output_ts_offset");
     args.push(OUTPUT_OFFSET_SECONDS.to_string());
     args.add(
-        "-video_track_timescale 90000 -use_editlist 0 -movflags empty_moov+default_base_moof+frag_discont+skip_trailer",
+        "-video_track_timescale 90000 -use_editlist 0 -movflags delay_moov+default_base_moof+frag_discont+skip_trailer",
     );
     args.add("-map_metadata -1 -map_chapters -1 -frag_duration 500000 -flush_packets 1 -f mp4 pipe:1");
 }
@@ -330,7 +330,7 @@ impl VideoCodec {
         match self {
             Self::H264 => "libx264",
             Self::Hevc => "libx265",
-            Self::Av1 => "libsvtav1",
+            Self::Av1 => "libaom-av1",
             Self::Vp9 => "libvpx-vp9",
         }
     }

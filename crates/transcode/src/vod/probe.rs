@@ -84,7 +84,7 @@ pub(super) async fn look(step: &Step<'_>) -> Result<Source, Failure> {
         look_at_file(Path::new(&step.input.url)).await?;
     }
     let features = Features::of(step.tool).await?;
-    let mut args: Vec<String> = "-hide_banner -loglevel repeat+level+error -show_format -show_streams -of json"
+    let mut args: Vec<String> = "-hide_banner -loglevel repeat+level+error -show_format -show_streams -show_packets -read_intervals %+#4 -of json"
         .split(' ')
         .map(str::to_owned)
         .collect();
@@ -107,6 +107,22 @@ struct Answer {
     format: Option<Format>,
     #[serde(default)]
     streams: Vec<Stream>,
+    /// The first few: whether they are encrypted.
+    #[serde(default)]
+    packets: Vec<Packet>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Packet {
+    side_data_list: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Packet {
+    fn is_encrypted(&self) -> bool {
+        let mut kinds = self.side_data_list.iter().filter_map(|data| data.get("side_data_type")?.as_str());
+        kinds.any(|kind| kind == "Encryption info")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -161,7 +177,9 @@ fn understand(json: &[u8]) -> Result<Source, Failure> {
         Failure::new(Class::Bug, "ffprobe_answer", human).with_log(error.to_string())
     })?;
     let format = answer.format.ok_or_else(failure::not_media)?;
-    if answer.streams.iter().any(|s| s.codec_tag_string.as_deref().is_some_and(|tag| PROTECTED_TAGS.contains(&tag))) {
+    let is_protected =
+        |stream: &Stream| stream.codec_tag_string.as_deref().is_some_and(|tag| PROTECTED_TAGS.contains(&tag));
+    if answer.streams.iter().any(is_protected) || answer.packets.iter().any(Packet::is_encrypted) {
         return Err(Failure::new(Class::Input, "encrypted", failure::ENCRYPTED));
     }
     if answer.streams.len() > TRACKS_MAX {

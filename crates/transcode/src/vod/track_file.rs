@@ -1,13 +1,9 @@
-//! FFmpeg's output on its way into a file: read, checked, dated anew, and written as the one track of a fragmented MP4.
+//! FFmpeg's output on its way into a file: read, checked, and written as the one track of a fragmented MP4.
 //!
-//! In the file decoding times are the presentation times in rising order, so that composition offsets may be negative
-//! (ISO/IEC 14496-12 8.8.8, `trun` version 1) and pieces join without a gap or an overlap however their encoders
-//! reordered pictures.
+//! Presentation times are exact. Decoding times are the encoder's, but none is below zero and each is above the one before, so
+//! that no composition offset is negative: FFmpeg, which reads these files again, shifts a track that has one.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base::{Timescale, time::rescale_nearest};
 use media::{Sample, Track, TrackKind, mp4};
@@ -38,10 +34,7 @@ pub(super) struct TrackFile {
     end_pts: Option<i64>,
     demuxer: mp4::Demuxer,
     track: Option<Track>,
-    /// In coding order, waiting for their decoding times.
-    undated: VecDeque<Sample>,
-    reorder: Reorder,
-    /// The newest dated sample: the next one tells its duration.
+    /// The newest sample: the next one tells its duration.
     newest: Option<Sample>,
     fragment: Vec<Sample>,
     sequence: u32,
@@ -51,9 +44,12 @@ pub(super) struct TrackFile {
 /// What has been written, in ticks of 90 kHz.
 #[derive(Default)]
 struct Tally {
+    reorder: Reorder,
     frames: u64,
     first: Option<i64>,
-    end: i64,
+    last: i64,
+    /// From the last but one to the last.
+    step: i64,
     digest: Digest,
     sync: Times,
     backwards: bool,
@@ -73,8 +69,6 @@ impl TrackFile {
             end_pts: None,
             demuxer: mp4::Demuxer::new(),
             track: None,
-            undated: VecDeque::new(),
-            reorder: Reorder::default(),
             newest: None,
             fragment: Vec::new(),
             sequence: 0,
@@ -129,38 +123,24 @@ impl TrackFile {
         let Some(track) = &self.track else { return Ok(()) };
         let scale = track.timescale;
         sample.dts += scale.from_ms(self.lift_ms) - OUTPUT_OFFSET_SECONDS * i64::from(scale.get());
-        if track.kind() == TrackKind::Audio {
-            // A frame that begins before the timeline cannot be written; the first one that does not tells where sound begins.
-            return if sample.dts < 0 { Ok(()) } else { self.dated(sample).await };
-        }
-        let dts = self.reorder.push(sample.pts());
-        self.undated.push_back(sample);
-        self.date(dts).await
-    }
-
-    /// The next sample in coding order gets the next time in presentation order.
-    async fn date(&mut self, dts: Option<i64>) -> Result<(), Failure> {
-        let Some((dts, mut sample)) = dts.and_then(|dts| Some((dts, self.undated.pop_front()?))) else { return Ok(()) };
         let pts = sample.pts();
-        sample.dts = dts;
-        sample.cts_offset = i32::try_from(pts - dts).map_err(|_| wild())?;
-        if dts < 0 {
-            return Err(wild());
+        if pts < 0 {
+            // A frame of sound that begins before the timeline cannot be written; the first one that does not tells where sound
+            // begins. Pictures before it there are none.
+            return if track.kind() == TrackKind::Audio { Ok(()) } else { Err(wild()) };
         }
-        self.dated(sample).await
-    }
-
-    async fn dated(&mut self, sample: Sample) -> Result<(), Failure> {
+        let earliest = self.newest.as_ref().map_or(0, |newest| newest.dts + 1);
+        sample.dts = sample.dts.max(earliest);
+        sample.cts_offset = i32::try_from(pts - sample.dts).map_err(|_| wild())?;
+        self.tally.sample(rescale_nearest(pts, scale, Timescale::VIDEO), sample.sync);
         let dts = sample.dts;
         let Some(mut before) = self.newest.replace(sample) else { return Ok(()) };
-        // Times that stand still or go back are counted, and judged at the end.
-        before.duration = u32::try_from((dts - before.dts).max(0)).map_err(|_| wild())?;
+        before.duration = u32::try_from(dts - before.dts).map_err(|_| wild())?;
         self.fragmented(before).await
     }
 
     async fn fragmented(&mut self, sample: Sample) -> Result<(), Failure> {
         let scale = self.timescale();
-        self.tally.sample(&sample, scale);
         let lasted = self.fragment.first().map_or(0, |first| sample.dts - first.dts);
         let long = sample.sync && scale.to_ms(lasted) >= FRAGMENT_MS_MIN;
         let bytes: usize = self.fragment.iter().map(|sample| sample.payload.len()).sum();
@@ -207,17 +187,16 @@ impl TrackFile {
     /// `short_output` when FFmpeg's output was cut off, has no samples or goes back in time.
     pub(super) async fn finish(&mut self) -> Result<Written, Failure> {
         self.demuxer.finish().map_err(unreadable)?;
-        while let Some(dts) = self.reorder.pop() {
-            self.date(Some(dts)).await?;
-        }
+        self.tally.settle();
         let scale = self.timescale();
-        if let Some(mut last) = self.newest.take() {
-            let end = self.end_pts.map(|end| rescale_nearest(end, Timescale::VIDEO, scale));
-            let told = end.and_then(|end| u32::try_from(end - last.dts).ok()).filter(|ticks| *ticks > 0);
-            let like_before = self.fragment.last().map(|before| before.duration);
-            last.duration = told.or(Some(last.duration).filter(|ticks| *ticks > 0)).or(like_before).unwrap_or(1);
-            self.fragmented(last).await?;
-        }
+        let Some(mut last) = self.newest.take() else { return Err(failure::short_output("it has no samples")) };
+        let like_before = self.fragment.last().map(|before| before.duration);
+        let own = Some(last.duration).filter(|ticks| *ticks > 0);
+        let to_end = self.end_pts.map(|end| rescale_nearest(end, Timescale::VIDEO, scale) - last.pts());
+        let to_end = to_end.and_then(|ticks| u32::try_from(ticks).ok()).filter(|ticks| *ticks > 0);
+        last.duration = own.or(like_before).or(to_end).unwrap_or(1);
+        let last_ticks = rescale_nearest(last.duration.into(), scale, Timescale::VIDEO);
+        self.fragmented(last).await?;
         self.write_fragment().await?;
         if let Some(mut file) = self.file.take() {
             let done = async {
@@ -231,13 +210,15 @@ impl TrackFile {
         if tally.backwards {
             return Err(failure::short_output("its times go back"));
         }
-        let ms = ((tally.end - first_pts) / 90).max(1) as u64;
+        let step = if tally.step > 0 { tally.step } else { last_ticks };
+        let end_pts = self.end_pts.filter(|end| *end > tally.last).unwrap_or(tally.last + step);
+        let ms = ((end_pts - first_pts) / 90).max(1) as u64;
         let digest = tally.digest.hex();
         Ok(Written {
             encoded: Encoded {
                 frames: tally.frames,
                 first_pts,
-                end_pts: tally.end,
+                end_pts,
                 digest: digest.clone(),
                 source_frames: tally.frames,
                 source_digest: digest,
@@ -268,17 +249,33 @@ pub(super) struct Written {
 }
 
 impl Tally {
-    /// Decoding times are the presentation times in order.
-    fn sample(&mut self, sample: &Sample, scale: Timescale) {
-        let pts = rescale_nearest(sample.dts, scale, Timescale::VIDEO);
-        self.backwards |= self.frames > 0 && pts < self.end;
-        self.frames += 1;
-        self.first.get_or_insert(pts);
-        self.end = rescale_nearest(sample.dts + i64::from(sample.duration), scale, Timescale::VIDEO);
-        self.digest.add(pts);
-        if sample.sync && (self.sync.first().is_none() || sample.pts() > self.sync.last()) {
-            self.sync.push(sample.pts());
+    /// Takes samples in coding order.
+    fn sample(&mut self, pts: i64, sync: bool) {
+        if sync && (self.sync.first().is_none() || pts > self.sync.last()) {
+            self.sync.push(pts);
         }
+        if let Some(pts) = self.reorder.push(pts) {
+            self.shown(pts);
+        }
+    }
+
+    /// No more samples come.
+    fn settle(&mut self) {
+        while let Some(pts) = self.reorder.pop() {
+            self.shown(pts);
+        }
+    }
+
+    fn shown(&mut self, pts: i64) {
+        if self.first.is_some() {
+            self.backwards |= pts <= self.last;
+            self.step = pts - self.last;
+        } else {
+            self.first = Some(pts);
+        }
+        self.frames += 1;
+        self.last = pts;
+        self.digest.add(pts);
     }
 }
 

@@ -7,3 +7,6 @@ mod ladder;
 mod orphan;
 mod support;
 mod thumbnail;
+mod vod_encode;
+mod vod_source;
+mod vod_support;
