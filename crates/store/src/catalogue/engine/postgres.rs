@@ -33,10 +33,12 @@ const CHANNEL: &str = "headwater_changed";
 const STATEMENTS_MAX: usize = 512;
 /// The advisory lock under which tables are changed ("headwate" as a number).
 const MIGRATION_LOCK: i64 = 0x6865_6164_7761_7465;
-/// A statement that hangs is ended by the server, so that a lost lock holder cannot stop the platform (milliseconds). No statement
-/// here runs long enough to be worth compiling: for a claim that took seconds.
-const SESSION: &str = "SET jit = off; SET statement_timeout = 30000; SET lock_timeout = 10000; \
-     SET idle_in_transaction_session_timeout = 60000; SET client_min_messages = warning";
+/// What every connection begins with. A statement that hangs is ended by the server, so that a lost lock holder cannot stop the
+/// platform (milliseconds). Planning and compiling a claim takes longer than running it, so plans are made once and never compiled;
+/// a plan made while a table is empty must serve when it is full, so it goes by an index.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; \
+     SET statement_timeout = 30000; SET lock_timeout = 10000; SET idle_in_transaction_session_timeout = 60000; \
+     SET client_min_messages = warning";
 const NOW: &str = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT) AS now";
 const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
