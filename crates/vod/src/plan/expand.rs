@@ -32,33 +32,33 @@ const STORYBOARD_PICTURES_MAX: i64 = 1_000;
 
 /// The tracks of a source that a recipe uses.
 #[derive(Debug)]
-pub struct Tracks<'a> {
+pub(super) struct Tracks<'a> {
     /// Pictures.
-    pub video: Option<&'a SourceTrack>,
+    pub(super) video: Option<&'a SourceTrack>,
     /// Sound.
-    pub audio: Vec<Kept<'a>>,
+    pub(super) audio: Vec<Kept<'a>>,
     /// Text.
-    pub text: Vec<Kept<'a>>,
+    pub(super) text: Vec<Kept<'a>>,
 }
 
 /// A sound or text track that becomes a rendition.
 #[derive(Debug)]
-pub struct Kept<'a> {
+pub(super) struct Kept<'a> {
     /// `a0`, `s0`.
-    pub name: String,
+    pub(super) name: String,
     /// In the source.
-    pub track: &'a SourceTrack,
+    pub(super) track: &'a SourceTrack,
     /// Chosen when the viewer chose nothing.
-    pub default: bool,
+    pub(super) default: bool,
     /// BCP 47 tag.
-    pub language: Option<String>,
+    pub(super) language: Option<String>,
     /// For people.
-    pub label: String,
+    pub(super) label: String,
 }
 
 impl<'a> Tracks<'a> {
     /// Chooses.
-    pub fn of(recipe: &Recipe, probe: &'a Probe) -> Self {
+    pub(super) fn of(recipe: &Recipe, probe: &'a Probe) -> Self {
         let chosen = probe.audio().map(|track| track.index);
         let audio = probe.of_kind(TrackKind::Audio).take(AUDIO_TRACKS_MAX).enumerate();
         let text = probe.of_kind(TrackKind::Subtitle).filter(|track| track.text && recipe.subtitles);
@@ -87,7 +87,7 @@ impl<'a> Kept<'a> {
 }
 
 /// Whether steps have to wait for the analysis: pictures always, sound when its loudness is set.
-pub fn needs_analysis(recipe: &Recipe, probe: &Probe) -> bool {
+pub(super) fn needs_analysis(recipe: &Recipe, probe: &Probe) -> bool {
     let tracks = Tracks::of(recipe, probe);
     tracks.video.is_some() || sound_waits(recipe, &tracks)
 }
@@ -96,7 +96,7 @@ fn sound_waits(recipe: &Recipe, tracks: &Tracks<'_>) -> bool {
     recipe.audio.loudness_lufs.is_some() && !tracks.audio.is_empty()
 }
 
-pub fn fetched(view: &View<'_>, file_name: &str, parts: &[ObjectRef], bytes: u64, sha256: &str) -> Expansion {
+pub(super) fn fetched(view: &View<'_>, file_name: &str, parts: &[ObjectRef], bytes: u64, sha256: &str) -> Expansion {
     let parts = parts.iter().map(|part| BlobPart { key: part.key.clone(), bytes: part.bytes }).collect();
     let source = Source {
         file_name: file_name.to_owned(),
@@ -108,7 +108,7 @@ pub fn fetched(view: &View<'_>, file_name: &str, parts: &[ObjectRef], bytes: u64
     Expansion { asset: AssetPatch { source: Some(source), ..AssetPatch::default() }, ..Expansion::default() }
 }
 
-pub fn probed(view: &View<'_>, probe: &Probe, sha256: Option<&str>) -> Result<Expansion, StepError> {
+pub(super) fn probed(view: &View<'_>, probe: &Probe, sha256: Option<&str>) -> Result<Expansion, StepError> {
     admit(probe, view.recipe, view.limits)?;
     if let (Some(announced), Some(found)) = (&view.asset.source.sha256, sha256)
         && !announced.eq_ignore_ascii_case(found)
@@ -134,14 +134,14 @@ fn ahead(weight: f64) -> Map<String, Value> {
 }
 
 /// What follows the probe, and what the analysis will add as far as can be told.
-pub struct AfterProbe {
+pub(super) struct AfterProbe {
     /// Steps.
-    pub steps: Vec<NewStep>,
+    pub(super) steps: Vec<NewStep>,
     /// Core-seconds that come later.
-    pub ahead: f64,
+    pub(super) ahead: f64,
 }
 
-pub fn after_probe(recipe: &Recipe, probe: &Probe, source_bytes: Option<u64>) -> AfterProbe {
+pub(super) fn after_probe(recipe: &Recipe, probe: &Probe, source_bytes: Option<u64>) -> AfterProbe {
     let tracks = Tracks::of(recipe, probe);
     let mut planned: Vec<NewStep> = Vec::new();
     if needs_analysis(recipe, probe) {
@@ -205,7 +205,7 @@ fn trial_rungs(recipe: &Recipe, track: &SourceTrack) -> Vec<RungSpec> {
     ladder::pictures(ladder, i64::from(recipe.gop_ms), track, None).into_iter().filter_map(rung).collect()
 }
 
-pub fn analysed(view: &View<'_>, analysis: &Analysis, choices: &[RungChoice]) -> Result<Expansion, StepError> {
+pub(super) fn analysed(view: &View<'_>, analysis: &Analysis, choices: &[RungChoice]) -> Result<Expansion, StepError> {
     let probe = probe_of(view)?;
     let tracks = Tracks::of(view.recipe, &probe);
     if tracks.video.is_some() && (analysis.frames == 0 || analysis.chunks.is_empty()) {
@@ -230,7 +230,12 @@ fn probe_of(view: &View<'_>) -> Result<Probe, StepError> {
 }
 
 /// Every step that waits for the analysis.
-pub fn after_analysis(recipe: &Recipe, probe: &Probe, analysis: &Analysis, choices: &[RungChoice]) -> Vec<NewStep> {
+pub(super) fn after_analysis(
+    recipe: &Recipe,
+    probe: &Probe,
+    analysis: &Analysis,
+    choices: &[RungChoice],
+) -> Vec<NewStep> {
     let tracks = Tracks::of(recipe, probe);
     let mut planned = Vec::new();
     if let Some(track) = tracks.video {
@@ -468,7 +473,7 @@ fn delivered(name: &str) -> bool {
     ["package/", "subtitles/", "thumbnails", "storyboard"].iter().any(|start| name.starts_with(start))
 }
 
-pub fn stitched(view: &View<'_>, step: &Step, bad: &[u32]) -> Result<Expansion, StepError> {
+pub(super) fn stitched(view: &View<'_>, step: &Step, bad: &[u32]) -> Result<Expansion, StepError> {
     let mut bad = bad.to_vec();
     if let Ok(Spec::Stitch { expected, .. }) = super::spec(step) {
         bad.extend(super::outcome::mismatched(step.rendition.as_deref(), &expected, view.steps));
@@ -501,7 +506,7 @@ pub fn stitched(view: &View<'_>, step: &Step, bad: &[u32]) -> Result<Expansion, 
     })
 }
 
-pub fn packaged(
+pub(super) fn packaged(
     view: &View<'_>,
     step: &Step,
     media: &ObjectRef,
@@ -562,7 +567,7 @@ fn published(view: &View<'_>, rendition: &Rendition, duration_ms: i64) -> AssetP
     }
 }
 
-pub fn validated(view: &View<'_>, step: &Step, quality: Option<&Quality>) -> Expansion {
+pub(super) fn validated(view: &View<'_>, step: &Step, quality: Option<&Quality>) -> Expansion {
     let name = step.rendition.as_deref().unwrap_or_default();
     let rendition = view.renditions.iter().find(|rendition| rendition.name == name);
     let (Some(quality), Some(rendition)) = (quality, rendition) else { return Expansion::default() };
@@ -579,17 +584,17 @@ pub fn validated(view: &View<'_>, step: &Step, quality: Option<&Quality>) -> Exp
     Expansion { renditions: vec![Rendition { quality: measured, ..rendition.clone() }], events, ..Expansion::default() }
 }
 
-pub fn thumbnails(images: &[ObjectRef]) -> Expansion {
+pub(super) fn thumbnails(images: &[ObjectRef]) -> Expansion {
     let poster = images.first().map(|image| image.key.clone());
     Expansion { asset: AssetPatch { poster, ..AssetPatch::default() }, ..Expansion::default() }
 }
 
-pub fn storyboard(storyboard: &Storyboard) -> Expansion {
+pub(super) fn storyboard(storyboard: &Storyboard) -> Expansion {
     let value = serde_json::to_value(storyboard).expect("a storyboard has text keys alone");
     Expansion { asset: AssetPatch { storyboard: Some(value), ..AssetPatch::default() }, ..Expansion::default() }
 }
 
-pub fn subtitles(view: &View<'_>, step: &Step, media: &ObjectRef, cues: u64) -> Expansion {
+pub(super) fn subtitles(view: &View<'_>, step: &Step, media: &ObjectRef, cues: u64) -> Expansion {
     let Ok(Spec::Subtitles { rendition: name, language, label, default, .. }) = super::spec(step) else {
         return Expansion::default();
     };
@@ -617,7 +622,7 @@ pub fn subtitles(view: &View<'_>, step: &Step, media: &ObjectRef, cues: u64) -> 
     Expansion { renditions: vec![rendition], ..Expansion::default() }
 }
 
-pub fn transferred(view: &View<'_>, step: &Step, files: u64, bytes: u64, location: &str) -> Expansion {
+pub(super) fn transferred(view: &View<'_>, step: &Step, files: u64, bytes: u64, location: &str) -> Expansion {
     let name = step.name.strip_prefix("transfer/").unwrap_or(&step.name);
     let data = json!({ "destination": name, "files": files, "bytes": bytes, "location": location });
     Expansion { events: vec![event(view, "asset.transferred", data)], ..Expansion::default() }

@@ -59,7 +59,7 @@ const TAG_CHARS_MAX: usize = 35;
 const LABEL_CHARS_MAX: usize = 80;
 
 /// The BCP 47 tag of what a container says; `None` when it says nothing (`und`, `mis`, `zxx`, noise).
-pub fn tag(code: Option<&str>) -> Option<String> {
+pub(crate) fn tag(code: Option<&str>) -> Option<String> {
     let code = code?.trim().to_ascii_lowercase();
     if matches!(code.as_str(), "und" | "mis" | "mul" | "zxx" | "unk" | "qaa") {
         return None;
@@ -75,7 +75,7 @@ pub fn tag(code: Option<&str>) -> Option<String> {
 }
 
 /// A label for people: the track's title, else its language, else `other`.
-pub fn label(title: Option<&str>, tag: Option<&str>, other: &str) -> String {
+pub(crate) fn label(title: Option<&str>, tag: Option<&str>, other: &str) -> String {
     let clean: String = title.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
     let clean = clean.trim();
     if !clean.is_empty() {

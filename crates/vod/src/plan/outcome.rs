@@ -88,7 +88,7 @@ fn refused(step: &Step, what: &str) -> StepError {
 }
 
 /// The encode outputs of a rendition, chunks in order, with the index of each chunk.
-pub fn encodes<'a>(steps: &'a [Step], rendition: Option<&str>) -> Vec<(u32, Encoded)> {
+pub(super) fn encodes<'a>(steps: &'a [Step], rendition: Option<&str>) -> Vec<(u32, Encoded)> {
     let mut found: Vec<(u32, Encoded)> =
         outputs(steps, rendition).filter_map(|(index, _, output)| Some((index, encoded(output)?))).collect();
     found.sort_by_key(|(index, _)| *index);
@@ -96,7 +96,7 @@ pub fn encodes<'a>(steps: &'a [Step], rendition: Option<&str>) -> Vec<(u32, Enco
 }
 
 /// Finished encode steps of a rendition: index of the chunk, step, output.
-pub fn outputs<'a>(steps: &'a [Step], rendition: Option<&str>) -> impl Iterator<Item = (u32, &'a Step, Output)> {
+pub(crate) fn outputs<'a>(steps: &'a [Step], rendition: Option<&str>) -> impl Iterator<Item = (u32, &'a Step, Output)> {
     let rendition = rendition.unwrap_or_default().to_owned();
     steps
         .iter()
@@ -118,7 +118,7 @@ fn encoded(output: Output) -> Option<Encoded> {
 }
 
 /// Chunks whose encoded pictures are not those of the source, by what the encoders themselves reported.
-pub fn mismatched(rendition: Option<&str>, expected: &[Chunk], steps: &[Step]) -> Vec<u32> {
+pub(super) fn mismatched(rendition: Option<&str>, expected: &[Chunk], steps: &[Step]) -> Vec<u32> {
     let made = encodes(steps, rendition);
     let holds = |chunk: &Chunk| made.iter().any(|(index, encoded)| *index == chunk.index && encoded.covers(chunk));
     expected.iter().filter(|chunk| !holds(chunk)).map(|chunk| chunk.index).collect()

@@ -21,7 +21,7 @@ const ATTEMPT_MS_PER_WEIGHT: f64 = 60_000.0;
 const PROBE_WEIGHT: f64 = 1.0;
 
 /// A step with the usual fields.
-pub fn step(name: impl Into<String>, spec: &Spec, class: i64, weight: f64, after: Vec<String>) -> NewStep {
+pub(crate) fn step(name: impl Into<String>, spec: &Spec, class: i64, weight: f64, after: Vec<String>) -> NewStep {
     NewStep {
         name: name.into(),
         kind: spec.kind().to_owned(),
@@ -47,14 +47,14 @@ fn row(spec: &Spec, weight: f64) -> serde_json::Value {
 }
 
 /// A step whose failure does not fail its job: nobody's viewing depends on it.
-pub fn optional(mut step: NewStep) -> NewStep {
+pub(crate) fn optional(mut step: NewStep) -> NewStep {
     if let Some(spec) = step.spec.as_object_mut() {
         spec.insert("optional".to_owned(), true.into());
     }
     step
 }
 
-pub fn fetch(source: &Source, url: &str, limits: &Limits) -> NewStep {
+pub(crate) fn fetch(source: &Source, url: &str, limits: &Limits) -> NewStep {
     let spec = Spec::Fetch {
         url: url.to_owned(),
         file_name: source.file_name.clone(),
@@ -67,27 +67,27 @@ pub fn fetch(source: &Source, url: &str, limits: &Limits) -> NewStep {
     step("fetch", &spec, CLASS_FIRST, weight, Vec::new())
 }
 
-pub fn probe(hash: bool, after: Vec<String>) -> NewStep {
+pub(crate) fn probe(hash: bool, after: Vec<String>) -> NewStep {
     step("probe", &Spec::Probe { hash }, CLASS_FIRST, PROBE_WEIGHT, after)
 }
 
-pub fn encode_chunk(name: &str, class: i64, weight: f64, encode: VideoEncode, chunk: &Chunk) -> NewStep {
+pub(crate) fn encode_chunk(name: &str, class: i64, weight: f64, encode: VideoEncode, chunk: &Chunk) -> NewStep {
     let encode = VideoEncode { chunk: Some(chunk.clone()), ..encode };
     let step_name = format!("encode/{name}/{}", chunk.index);
     of_rendition(step(step_name, &Spec::Encode { job: EncodeJob::Video(encode) }, class, weight, Vec::new()), name)
 }
 
-pub fn encode_sound(name: &str, class: i64, weight: f64, encode: AudioEncode) -> NewStep {
+pub(crate) fn encode_sound(name: &str, class: i64, weight: f64, encode: AudioEncode) -> NewStep {
     let spec = Spec::Encode { job: EncodeJob::Audio(encode) };
     of_rendition(step(format!("encode/{name}"), &spec, class, weight, Vec::new()), name)
 }
 
-pub fn copy(name: &str, class: i64, weight: f64, track: u32) -> NewStep {
+pub(crate) fn copy(name: &str, class: i64, weight: f64, track: u32) -> NewStep {
     let spec = Spec::Encode { job: EncodeJob::Copy { track } };
     of_rendition(step(format!("encode/{name}"), &spec, class, weight, Vec::new()), name)
 }
 
-pub fn notify(index: usize, url: &str, after: Vec<String>) -> NewStep {
+pub(crate) fn notify(index: usize, url: &str, after: Vec<String>) -> NewStep {
     let spec = Spec::Notify { url: url.to_owned(), body: serde_json::Value::Null, private_addresses: false };
     optional(step(format!("notify/{index}"), &spec, CLASS_LATER, weigh::STEP, after))
 }
@@ -119,7 +119,7 @@ fn capability(spec: &Spec) -> String {
 }
 
 /// The capability that encodes a codec.
-pub fn encoder(codec: VideoCodec) -> String {
+pub(crate) fn encoder(codec: VideoCodec) -> String {
     match codec {
         VideoCodec::H264 => cap::ENCODE.to_owned(),
         VideoCodec::Hevc => format!("{}:hevc", cap::ENCODE),
