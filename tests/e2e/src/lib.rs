@@ -11,8 +11,8 @@ mod players;
 pub use clock::{CLOCK_CELLS, clock_age, clock_filter, clock_strip_filter};
 pub use ffmpeg::{Encoder, Packet, decode, keyframe_times, make_clip, packets, picture_sums, shift};
 pub use http::{Answer, get, raw};
-pub use platform::Platform;
-pub use players::{Played, play};
+pub use platform::{Platform, binary};
+pub use players::{Played, play, upload_in_browser};
 
 use std::{
     thread::sleep,

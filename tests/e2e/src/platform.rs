@@ -193,7 +193,10 @@ fn free() -> SocketAddr {
 }
 
 /// The binary that the same `cargo` run built: `target/PROFILE/headwater`, beside this test's own folder.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// When it is not built.
+pub fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let folder = own.ancestors().find(|folder| folder.join("headwater").is_file());
     let folder = folder.expect("the platform is built first: cargo build -p headwater");

@@ -63,6 +63,22 @@ pub fn play(platform: &Platform, engine: &str, stream: &str, seconds: u32, optio
     Played { report }
 }
 
+/// Uploads `file` in the viewer app, waits until it plays, and plays it; what the page saw.
+///
+/// # Panics
+/// When Node or Chromium are missing: the test has failed.
+pub fn upload_in_browser(platform: &Platform, file: &str, options: &[&str]) -> serde_json::Value {
+    let output = Command::new("node")
+        .arg(folder().join("upload.mjs"))
+        .args(["--base", &platform.url(""), "--file", file])
+        .args(options)
+        .output()
+        .expect("node is installed: make test does it");
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.trim())
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("players")
 }

@@ -98,7 +98,8 @@ class UploadStore {
     };
     change({ state: 'sending' });
     const upload = new Upload(file, {
-      endpoint: '/api/v1/uploads',
+      // Whole: the answer's Location is relative to it.
+      endpoint: new URL('/api/v1/uploads', location.href).href,
       chunkSize: CHUNK_BYTES,
       retryDelays: RETRY_DELAYS_MS,
       removeFingerprintOnSuccess: true,

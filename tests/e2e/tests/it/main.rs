@@ -5,3 +5,4 @@ mod hostile;
 mod life;
 mod players;
 mod rtmp;
+mod vod;
