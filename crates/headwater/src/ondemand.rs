@@ -108,7 +108,11 @@ impl OnDemand {
             };
             let worker = Worker::new(worker_settings(settings, server, token, capabilities.clone()))?;
             let stop = self.stop.clone();
-            self.tasks.push(tokio::spawn(async move { worker.run(stop.cancelled_owned()).await }));
+            self.tasks.push(tokio::spawn(async move {
+                if let Err(error) = worker.run(stop.cancelled_owned()).await {
+                    tracing::error!(error = &error as &dyn Error, "the worker of this process stopped");
+                }
+            }));
         }
         Ok(())
     }

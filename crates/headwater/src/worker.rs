@@ -43,8 +43,8 @@ pub async fn run(settings: &Settings) -> Result<(), Box<dyn Error + Send + Sync>
         shutdown.requested().await;
         stopping.cancel();
     });
-    worker.run(stop.cancelled_owned()).await;
+    let worked = worker.run(stop.cancelled_owned()).await;
     signalled.abort();
     ops.abort();
-    Ok(())
+    Ok(worked?)
 }
