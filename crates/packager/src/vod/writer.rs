@@ -275,7 +275,8 @@ impl TrackWriter {
         let codec = &self.track.codec;
         let timescale = self.track.timescale;
         let (bandwidth, average_bandwidth) = rate::bandwidth(&self.segments, timescale);
-        let ticks: i64 = self.fields.durations.iter().map(|&duration| i64::from(duration)).sum();
+        // What is shown, and not the decoding times: those may be squeezed together where reordered pictures begin.
+        let ticks = (self.end_pts - start_ticks).max(0);
         let frames = self.fields.durations.len() as u64;
         let (video, audio) = (codec.video(), codec.audio());
         let measured = |told| rate::frame_rate(frames, ticks.unsigned_abs(), timescale, told);

@@ -269,6 +269,24 @@ fn a_source_without_key_frames_is_cut_all_the_same() {
 }
 
 #[test]
+fn squeezed_decoding_times_leave_the_frame_rate_alone() {
+    let source = Samples::video_360p().frame_rate(25, 1).gop(&[50]).b_frames(2);
+    let mut samples = source.until_ms(6_000);
+    // No decoding time before the first picture is shown, as track files without negative times have them.
+    let first = samples.iter().map(Sample::pts).min().unwrap();
+    let mut earliest = first;
+    for sample in &mut samples {
+        let pts = sample.pts();
+        sample.dts = (sample.dts - 7_200).max(earliest);
+        sample.cts_offset = i32::try_from(pts - sample.dts).unwrap();
+        earliest = sample.dts + 1;
+    }
+    assert_eq!(samples.len(), 150);
+    let index = write(&source, samples, 2_000).unwrap().1;
+    assert_eq!((index.end_ticks - index.start_ticks, index.frame_rate), (540_000, Some((25, 1))));
+}
+
+#[test]
 fn nothing_and_too_early_samples_are_refused() {
     let source = Samples::video_360p();
     assert_eq!(write(&source, Vec::new(), 2_000).unwrap_err(), Error::Empty);
