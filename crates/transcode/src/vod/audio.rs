@@ -83,6 +83,11 @@ pub async fn copy_track(
     if found.codec == "hevc" {
         args.add("-tag:v hvc1");
     }
+    if found.codec == "aac" {
+        // MPEG-TS repeats the configuration before each frame; without this a delayed `moov` has none. AAC from other
+        // containers passes through as it is.
+        args.add("-bsf:a aac_adtstoasc");
+    }
     track_output(&mut args);
     write(&step, &source, found, args, out, progress).await
 }

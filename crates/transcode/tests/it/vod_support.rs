@@ -166,9 +166,17 @@ pub(crate) fn decoded_pts(path: &Path) -> Vec<i64> {
     let base = base.lines().next().unwrap();
     let (n, d) = base.trim().trim_end_matches(',').split_once('/').unwrap();
     let (n, d): (f64, f64) = (n.parse().unwrap(), d.parse().unwrap());
-    let ticks = |line: &str| line.trim().trim_end_matches(',').parse::<f64>().ok();
-    let mut pts: Vec<i64> =
-        times.lines().filter_map(ticks).map(|time| (time * n * 90_000.0 / d).round() as i64).collect();
+    let mut pts: Vec<i64> = Vec::new();
+    for line in times.lines().map(|line| line.trim().trim_end_matches(',')) {
+        let told = line.parse::<f64>().ok().map(|time| (time * n * 90_000.0 / d).round() as i64);
+        // MPEG-PS tells no time for some packets, and ffprobe guesses none for the picture that only the end of the file brings
+        // out: it is shown one step behind the one before it.
+        let behind = match pts.as_slice() {
+            [.., before, last] if line == "N/A" => Some(last + (last - before)),
+            _ => None,
+        };
+        pts.extend(told.or(behind));
+    }
     pts.sort_unstable();
     pts
 }
