@@ -139,7 +139,7 @@ impl Postgres {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log);
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(1);
         // The kernel takes the thread that started a process for its parent: this one stays as long as the server.
         let ended = thread::spawn(move || {
             let mut child = command.spawn().expect("Postgres starts");

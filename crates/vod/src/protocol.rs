@@ -35,7 +35,7 @@ pub const SHA256_HEADER: &str = "content-sha256";
 pub mod cap {
     /// Look at sources and results: probe, analyse, validate, thumbnails, storyboard, subtitles.
     pub const ANALYSE: &str = "analyse";
-    /// Encode H.264 and sound, and copy tracks. Steps of other codecs need `encode:hevc`, `encode:av1` or `encode:vp9`, which
+    /// Encode H.264 and sound, and copy tracks. Steps of other codecs need `encode-hevc`, `encode-av1` or `encode-vp9`, which
     /// the manager grants by the encoders that the worker registered with.
     pub const ENCODE: &str = "encode";
     /// Stitch, package, clean up: little work, much reading.

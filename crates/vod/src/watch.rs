@@ -109,9 +109,9 @@ impl Watch {
         self.seen.retain(|name, _| files.iter().any(|(other, _)| other == name));
         for (name, state) in files {
             let seen = self.seen.entry(name.clone()).or_insert(Seen { state, stable: 0 });
-            seen.stable = if seen.state == state { seen.stable + 1 } else { 0 };
+            seen.stable = if seen.state == state { seen.stable + 1 } else { 1 };
             seen.state = state;
-            // The first look at a file already counts it once: it was compared with itself.
+            // The first look at a state counts once: it was compared with itself.
             if seen.stable > STABLE_LOOKS && state.bytes > 0 {
                 self.seen.remove(&name);
                 self.import(&name, state).await;

@@ -220,19 +220,19 @@ impl Manager {
 fn capabilities(worker: &Worker, claim: &Claim) -> Vec<String> {
     let full = claim.disk_free_bytes < DISK_FREE_BYTES_MIN;
     let writes = |cap: &str| [cap::ENCODE, cap::TRANSFER, cap::PACKAGE].contains(&cap);
-    // `encode:hevc` is had by those who ask for `encode`.
-    let asked = |cap: &str| claim.caps.iter().any(|asked| asked == cap.split(':').next().unwrap_or(cap));
+    // `encode-hevc` is had by those who ask for `encode`.
+    let asked = |cap: &str| claim.caps.iter().any(|asked| asked == cap.split('-').next().unwrap_or(cap));
     worker
         .caps
         .iter()
-        .filter(|cap| asked(cap) && !(full && writes(cap.split(':').next().unwrap_or(cap))))
+        .filter(|cap| asked(cap) && !(full && writes(cap.split('-').next().unwrap_or(cap))))
         .cloned()
         .collect()
 }
 
 /// The capabilities of a worker with those that its encoders give it.
 pub(super) fn with_codecs(mut caps: Vec<String>, encoders: &[String]) -> Vec<String> {
-    caps.retain(|cap| !cap.starts_with("encode:"));
+    caps.retain(|cap| !cap.starts_with("encode-"));
     if !caps.iter().any(|cap| cap == cap::ENCODE) {
         return caps;
     }

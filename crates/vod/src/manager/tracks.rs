@@ -42,17 +42,21 @@ impl Manager {
                     Ok(track) => track,
                     Err(why) => return bad(format!("The index of rendition {rendition} cannot be read: {why}.")),
                 };
-                let told = (media.bytes, summary.codecs.as_str(), summary.width, summary.height);
-                let is = (track.bytes(), track.codecs.as_str(), track.width, track.height);
-                let rates =
-                    (summary.bandwidth, summary.average_bandwidth) == (track.bandwidth, track.average_bandwidth);
                 // From the asset's beginning, or from the track's own.
                 let own_ms = track.timescale.to_ms(track.end_ticks - track.start_ticks);
                 let lasts = [track.duration_ms(), own_ms].iter().any(|ms| summary.duration_ms.abs_diff(*ms) <= 1);
-                let counts =
-                    (summary.samples, summary.segments) == (track.sample_count() as u64, track.segments.len() as u64);
-                if told != is || !rates || !counts || !lasts {
-                    return bad(format!("The index of rendition {rendition} is another track's."));
+                let rates = (track.bandwidth, track.average_bandwidth);
+                let differing = [
+                    ("size", media.bytes != track.bytes()),
+                    ("codecs", summary.codecs != track.codecs),
+                    ("picture", (summary.width, summary.height) != (track.width, track.height)),
+                    ("bit rates", (summary.bandwidth, summary.average_bandwidth) != rates),
+                    ("samples", summary.samples != track.sample_count() as u64),
+                    ("segments", summary.segments != track.segments.len() as u64),
+                    ("length", !lasts),
+                ];
+                if let Some((what, _)) = differing.iter().find(|(_, differs)| *differs) {
+                    return bad(format!("The index of rendition {rendition} is another track's: its {what} differ."));
                 }
                 Ok(Ok(()))
             }

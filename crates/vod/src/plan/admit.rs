@@ -12,6 +12,8 @@ const ENCRYPTED: [&str; 4] = ["encv", "enca", "drms", "drmi"];
 const UNKNOWN: [&str; 3] = ["unknown", "none", ""];
 /// Smallest side of a picture that encoders take, in pixels.
 const SIDE_MIN: u32 = 16;
+/// Largest side, in pixels: what H.264 encoders take at most.
+const SIDE_MAX: u32 = 16_384;
 
 /// Refuses sources that cannot become an asset.
 ///
@@ -62,9 +64,9 @@ fn picture(track: &SourceTrack, limits: &Limits) -> Result<(), StepError> {
         );
         return Err(input("picture_too_small", human));
     }
-    if u64::from(width) * u64::from(height) > limits.pixels_max {
+    if u64::from(width) * u64::from(height) > limits.pixels_max || width.max(height) > SIDE_MAX {
         let human = format!(
-            "The picture is {width}x{height} pixels; at most {} million are accepted. Scale it down and upload it again.",
+            "The picture is {width}x{height} pixels; at most {} million, and {SIDE_MAX} on a side, are accepted. Scale it down and upload it again.",
             limits.pixels_max / 1_000_000
         );
         return Err(input("picture_too_large", human));

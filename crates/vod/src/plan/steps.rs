@@ -122,9 +122,9 @@ fn capability(spec: &Spec) -> String {
 pub(crate) fn encoder(codec: VideoCodec) -> String {
     match codec {
         VideoCodec::H264 => cap::ENCODE.to_owned(),
-        VideoCodec::Hevc => format!("{}:hevc", cap::ENCODE),
-        VideoCodec::Av1 => format!("{}:av1", cap::ENCODE),
-        VideoCodec::Vp9 => format!("{}:vp9", cap::ENCODE),
+        VideoCodec::Hevc => format!("{}-hevc", cap::ENCODE),
+        VideoCodec::Av1 => format!("{}-av1", cap::ENCODE),
+        VideoCodec::Vp9 => format!("{}-vp9", cap::ENCODE),
     }
 }
 

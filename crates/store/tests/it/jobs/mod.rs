@@ -135,6 +135,7 @@ fn named(states: &[(&str, StepState)]) -> BTreeMap<String, StepState> {
 
 /// The kinds of all events about jobs, in order.
 async fn job_events(db: &Db) -> Vec<String> {
+    crate::rows::visible(db).await;
     let events = db.catalogue.events(Cursor::default(), None, 1_000).await.expect("read");
     events.into_iter().map(|event| event.kind).filter(|kind| kind.starts_with("job.")).collect()
 }

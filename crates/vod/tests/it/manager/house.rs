@@ -43,12 +43,12 @@ async fn clean_up_removes_what_nothing_names_and_nothing_else() {
     let bench = Bench::new().await;
     now_like_the_objects(&bench);
     let (asset, job) = bench.upload("default").await;
-    let (_, running) = bench.upload("default").await;
     let hand = bench.hand("one").await;
     while bench.job(&job).await.state != JobState::Done {
         let leased = hand.claim().await.expect("a step");
         hand.finish(&leased).await;
     }
+    let (_, running) = bench.upload("default").await;
     let held = hand.until("encode/v480/0").await;
     assert_eq!(held.job, running);
     hand.put(&held, "half.mp4", "half").await;
