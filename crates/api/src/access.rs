@@ -26,7 +26,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         "tokens" | "users" => Need::Scope(Scope::Admin),
         "maintenance" => Need::Platform,
         "workers" | "recipes" | "destinations"
-            if !looks && !(path.ends_with(":validate") || path.ends_with(":dry-run")) =>
+            if !(looks || path.ends_with(":validate") || path.ends_with(":dry-run")) =>
         {
             Need::Platform
         }

@@ -208,7 +208,7 @@ impl Recent {
         }
         let start = self.events.partition_point(|event| event.cursor <= after);
         let rows = self.events.range(start..).take(READ_ROWS as usize);
-        let reached = rows.clone().last().map_or(after, |event| event.cursor);
+        let reached = rows.clone().next_back().map_or(after, |event| event.cursor);
         let seen = |event: &&Arc<Event>| tenant.is_none_or(|tenant| event.tenant == tenant);
         Ok(Batch { events: rows.filter(seen).cloned().collect(), reached })
     }

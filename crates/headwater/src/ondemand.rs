@@ -6,7 +6,10 @@ use api::{Api, ApiSettings, mounted};
 use base::Secret;
 use edge::{BoxOrigin, Policy, Route};
 use http::Method;
-use store::{Objects, catalogue::{Catalogue, Options}};
+use store::{
+    Objects,
+    catalogue::{Catalogue, Options},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transcode::Capabilities;
@@ -74,12 +77,16 @@ impl OnDemand {
         let mut routes = Vec::new();
         if self.roles.has(Role::Api) {
             let methods = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-            let policy = Policy { request_body_bytes_max: Some(settings.vod.upload_bytes_max), ..Policy::pass().methods(methods) };
+            let policy = Policy {
+                request_body_bytes_max: Some(settings.vod.upload_bytes_max),
+                ..Policy::pass().methods(methods)
+            };
             routes.push(Route::prefix("/api", BoxOrigin::from_service(self.api.service())).class("api").policy(policy));
         }
         if self.roles.has(Role::Origin) {
             let policy = Policy::cached(Origin::key_query()).cors();
-            routes.push(Route::prefix("/vod", BoxOrigin::from_service(self.origin.clone())).class("vod").policy(policy));
+            routes
+                .push(Route::prefix("/vod", BoxOrigin::from_service(self.origin.clone())).class("vod").policy(policy));
         }
         routes
     }
@@ -88,7 +95,12 @@ impl OnDemand {
     ///
     /// # Errors
     /// When the worker cannot be made.
-    pub fn start(&mut self, settings: &Settings, http: SocketAddr, capabilities: &Capabilities) -> Result<(), BoxError> {
+    pub fn start(
+        &mut self,
+        settings: &Settings,
+        http: SocketAddr,
+        capabilities: &Capabilities,
+    ) -> Result<(), BoxError> {
         if self.roles.has(Role::Manager) {
             let (manager, uploads, stop) = (self.manager.clone(), self.uploads.clone(), self.stop.clone());
             self.tasks.push(tokio::spawn(async move { manager.run(Some(uploads), stop).await }));

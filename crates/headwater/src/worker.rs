@@ -36,7 +36,11 @@ pub async fn run(settings: &Settings) -> Result<(), Box<dyn Error + Send + Sync>
     let ops = tokio::spawn(ops.run());
 
     let worker = Worker::new(ondemand::worker_settings(settings, server, settings.client.token.clone(), capabilities))?;
-    cli::say(&format!("\nHeadwater {} works for {}.\n\n  Ctrl-C finishes what it has and stops.\n\n", env!("CARGO_PKG_VERSION"), settings.client.server));
+    cli::say(&format!(
+        "\nHeadwater {} works for {}.\n\n  Ctrl-C finishes what it has and stops.\n\n",
+        env!("CARGO_PKG_VERSION"),
+        settings.client.server
+    ));
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let signalled = tokio::spawn(async move {

@@ -223,6 +223,7 @@ impl Spec {
 /// What an encode step makes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a step has one")]
 pub enum EncodeJob {
     /// Pictures.
     Video(VideoEncode),

@@ -159,7 +159,9 @@ fn plain(values: &[i32]) -> Vec<u8> {
 /// `None` when a value is negative.
 fn unsigned(values: &[i32]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(values.len() * 2);
-    values.iter().try_for_each(|value| Some(put(&mut out, u64::try_from(*value).ok()?)))?;
+    for value in values {
+        put(&mut out, u64::try_from(*value).ok()?);
+    }
     Some(out)
 }
 

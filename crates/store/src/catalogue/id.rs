@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         let asset = AssetId::new().to_string();
-        for text in ["", "ast", "ast_", "../../etc", &asset.to_uppercase(), &format!("{asset}0"), &format!("a{asset}")] {
+        for text in ["", "ast", "ast_", "../../etc", &asset.to_uppercase(), &format!("{asset}0"), &format!("a{asset}")]
+        {
             assert!(text.parse::<AssetId>().is_err(), "{text}");
         }
         assert!(asset.parse::<JobId>().is_err());

@@ -171,7 +171,8 @@ impl Catalogue {
     /// # Errors
     /// The database's.
     pub async fn set_setting(&self, key: &str, value: &Value) -> Result<()> {
-        const PUT: &str = "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = $2";
+        const PUT: &str =
+            "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = $2";
         let (key, value) = (key.to_owned(), value.clone());
         self.write(move |tx| {
             let args = args![&key, &value];

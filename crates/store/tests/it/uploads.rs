@@ -203,7 +203,7 @@ both! {
             uploads.into_iter().map(|upload| upload.id).collect::<Vec<_>>()
         };
 
-        assert_eq!(waiting().await, [ended.id.clone()]);
+        assert_eq!(waiting().await, std::slice::from_ref(&ended.id));
         db.advance_ms(LIFE_MS as u64);
         assert_eq!(waiting().await.len(), 2, "not the one that is complete");
 

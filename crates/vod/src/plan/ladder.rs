@@ -33,6 +33,7 @@ pub struct Picture {
 
 /// Where a rendition's pictures come from.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a ladder has a handful")]
 pub enum How {
     /// The source's track as it is.
     Copy,
@@ -63,7 +64,7 @@ pub fn pictures(ladder: &Ladder, gop_ms: i64, track: &SourceTrack, analysis: Opt
 }
 
 /// `pictures` with what the per-title search chose: rungs that it left out are gone, copies stay.
-pub fn per_title(pictures: Vec<Picture>, choices: &[RungChoice]) -> Vec<Picture> {
+pub(super) fn per_title(pictures: Vec<Picture>, choices: &[RungChoice]) -> Vec<Picture> {
     let chosen = |picture: Picture| {
         let How::Encode(mut encode) = picture.how else { return Some(picture) };
         let choice = choices.iter().find(|choice| (choice.width, choice.height) == (picture.width, picture.height))?;
@@ -80,7 +81,7 @@ fn rungs(ladder: &Ladder, short: u32) -> Vec<Rung> {
     let near = rungs.first().is_some_and(|top| f64::from(top.height) >= f64::from(short) * SAME_SIZE);
     let over = ladder.rungs.first().is_some_and(|largest| short > largest.height);
     let own = match ladder.top {
-        _ if ladder.passthrough == Passthrough::Only => !rungs.first().is_some_and(|top| top.height == short),
+        _ if ladder.passthrough == Passthrough::Only => rungs.first().is_none_or(|top| top.height != short),
         // The recipe's largest rung is its word on size: a 4K source does not get 4K from a recipe that ends at 1080.
         Top::Source => !near && !over,
         Top::Rung => false,

@@ -96,7 +96,7 @@ pub struct View<'a> {
 /// The first steps of a job for a source: fetch when the bytes are elsewhere, then probe.
 pub fn first(source: &Source, limits: &Limits) -> Vec<NewStep> {
     let fetch =
-        source.blob.is_none().then(|| source.url.as_ref()).flatten().map(|url| steps::fetch(source, url, limits));
+        source.blob.is_none().then_some(source.url.as_ref()).flatten().map(|url| steps::fetch(source, url, limits));
     let behind = fetch.iter().map(|step| step.name.clone()).collect();
     // Smaller uploads were checked as they came, and what is fetched is hashed on the way.
     let unchecked = source.bytes.is_some_and(|bytes| bytes > CHECKED_BYTES_MAX);

@@ -88,7 +88,7 @@ fn refused(step: &Step, what: &str) -> StepError {
 }
 
 /// The encode outputs of a rendition, chunks in order, with the index of each chunk.
-pub(super) fn encodes<'a>(steps: &'a [Step], rendition: Option<&str>) -> Vec<(u32, Encoded)> {
+pub(super) fn encodes(steps: &[Step], rendition: Option<&str>) -> Vec<(u32, Encoded)> {
     let mut found: Vec<(u32, Encoded)> =
         outputs(steps, rendition).filter_map(|(index, _, output)| Some((index, encoded(output)?))).collect();
     found.sort_by_key(|(index, _)| *index);

@@ -183,16 +183,25 @@ impl Destination {
     pub(super) async fn connect(&self) -> Result<Box<dyn Remote>, TransferError> {
         Ok(match self {
             Self::Folder { path, .. } => Box::new(Folder::new(path)?),
-            Self::S3 { bucket, endpoint, region, access_key_id, secret, prefix, .. } => Box::new(Bucket::new(store::S3Settings {
-                bucket: bucket.clone(),
-                endpoint: endpoint.clone(),
-                region: region.clone(),
-                access_key_id: access_key_id.clone(),
-                secret: secret.clone(),
-                prefix: prefix.clone(),
-            })?),
+            Self::S3 { bucket, endpoint, region, access_key_id, secret, prefix, .. } => {
+                Box::new(Bucket::new(store::S3Settings {
+                    bucket: bucket.clone(),
+                    endpoint: endpoint.clone(),
+                    region: region.clone(),
+                    access_key_id: access_key_id.clone(),
+                    secret: secret.clone(),
+                    prefix: prefix.clone(),
+                })?)
+            }
             Self::Ftp { host, port, user, password, path, tls, ca, .. } => {
-                let login = ftp::Login { host, port: *port, user, password: password.reveal(), folder: path, ca: ca.as_deref() };
+                let login = ftp::Login {
+                    host,
+                    port: *port,
+                    user,
+                    password: password.reveal(),
+                    folder: path,
+                    ca: ca.as_deref(),
+                };
                 ftp::connect(&login, *tls, &[]).await?
             }
             Self::Sftp { host, port, user, password, private_key, host_key, path, .. } => {

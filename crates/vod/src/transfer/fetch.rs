@@ -76,7 +76,8 @@ pub async fn fetch(
         other => return Err(TransferError::Profile(format!("{other:?} sources cannot be fetched"))),
     };
     let path = if url.scheme() == "sftp" { format!("/{path}") } else { path };
-    let missing = || TransferError::Refused { what: format!("read {path}"), reason: "there is no such file".to_owned() };
+    let missing =
+        || TransferError::Refused { what: format!("read {path}"), reason: "there is no such file".to_owned() };
     let bytes = remote.size(&path).await?.ok_or_else(missing)?;
     let stream = remote.read(&path, offset).await?;
     let file_name = path.rsplit('/').next().unwrap_or_default().to_owned();

@@ -79,7 +79,8 @@ impl Remote for Folder {
         let path = self.root.join(path);
         async move {
             let failed = |error: io::Error| refused("write", &path, &error);
-            let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).await.map_err(failed)?;
+            let mut file =
+                OpenOptions::new().create(true).truncate(false).write(true).open(&path).await.map_err(failed)?;
             file.set_len(offset).await.map_err(failed)?;
             file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
             let mut written = offset;

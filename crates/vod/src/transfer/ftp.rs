@@ -90,7 +90,8 @@ fn trust(ca: Option<&str>) -> Result<Arc<ClientConfig>, TransferError> {
     };
     let mut roots = RootCertStore::empty();
     for certificate in rustls_pki_types::pem::PemObject::pem_slice_iter(ca.as_bytes()) {
-        let certificate: rustls_pki_types::CertificateDer<'static> = certificate.map_err(|error| wrong(&format!("{error:?}")))?;
+        let certificate: rustls_pki_types::CertificateDer<'static> =
+            certificate.map_err(|error| wrong(&format!("{error:?}")))?;
         roots.add(certificate).map_err(|error| wrong(&error))?;
     }
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
@@ -99,7 +100,10 @@ fn trust(ca: Option<&str>) -> Result<Arc<ClientConfig>, TransferError> {
 async fn answer<T>(host: &str, call: impl Future<Output = Result<T, FtpError>>) -> Result<T, TransferError> {
     match timeout(ANSWER, call).await {
         Ok(answered) => answered.map_err(|error| failed(host, "answer", &error)),
-        Err(_) => Err(TransferError::Connection { host: host.to_owned(), reason: format!("no answer within {} s", ANSWER.as_secs()) }),
+        Err(_) => Err(TransferError::Connection {
+            host: host.to_owned(),
+            reason: format!("no answer within {} s", ANSWER.as_secs()),
+        }),
     }
 }
 

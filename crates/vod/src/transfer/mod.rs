@@ -129,7 +129,10 @@ impl Delivery<'_> {
     ) -> Result<(u64, bool), TransferError> {
         let bytes = self.payload.bytes();
         // Without reading it back nothing says that an old file of the same size is the same.
-        if self.verify == Verify::Hash && remote.size(self.path).await? == Some(bytes) && self.is_whole(remote, self.path).await? {
+        if self.verify == Verify::Hash
+            && remote.size(self.path).await? == Some(bytes)
+            && self.is_whole(remote, self.path).await?
+        {
             on_bytes(bytes);
             return Ok((bytes, true));
         }

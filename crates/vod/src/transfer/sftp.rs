@@ -87,7 +87,8 @@ impl Sftp {
         let failed = |error: russh::Error| broken(error.to_string());
         let granted = match (login.private_key, login.password) {
             (Some(key), _) => {
-                let key = decode_secret_key(key, None).map_err(|error| TransferError::Profile(format!("private_key: {error}")))?;
+                let key = decode_secret_key(key, None)
+                    .map_err(|error| TransferError::Profile(format!("private_key: {error}")))?;
                 let hash = ssh.best_supported_rsa_hash().await.map_err(failed)?.flatten();
                 let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
                 ssh.authenticate_publickey(login.user, key).await.map_err(failed)?
@@ -112,10 +113,16 @@ impl Sftp {
 
     fn failed(&self, what: &str, path: &str, error: &SftpError) -> TransferError {
         match error {
-            SftpError::Status(status) if !matches!(status.status_code, StatusCode::NoConnection | StatusCode::ConnectionLost) => {
+            SftpError::Status(status)
+                if !matches!(status.status_code, StatusCode::NoConnection | StatusCode::ConnectionLost) =>
+            {
                 let reason = format!("{}: {}", status.status_code, status.error_message);
                 let full = ["space", "quota"].iter().any(|word| reason.to_ascii_lowercase().contains(word));
-                if full { TransferError::Full(self.host.clone()) } else { TransferError::Refused { what: format!("{what} {path}"), reason } }
+                if full {
+                    TransferError::Full(self.host.clone())
+                } else {
+                    TransferError::Refused { what: format!("{what} {path}"), reason }
+                }
             }
             error => TransferError::Connection { host: self.host.clone(), reason: error.to_string() },
         }

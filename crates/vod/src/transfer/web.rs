@@ -29,7 +29,10 @@ impl Web {
             return Err(TransferError::Profile(format!("url: {:?} is neither http nor https", root.scheme())));
         }
         // A redirected PUT would send the film and its credentials to somebody the profile does not name.
-        let client = Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).redirect(reqwest::redirect::Policy::none());
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .redirect(reqwest::redirect::Policy::none());
         let client = client.build().map_err(|error| TransferError::Profile(error.to_string()))?;
         Ok(Self { client, root: root.clone(), headers: headers.to_vec() })
     }
@@ -49,7 +52,10 @@ impl Web {
 
     async fn send(&self, request: reqwest::RequestBuilder, what: &str, path: &str) -> Result<Response, TransferError> {
         // The URL may carry a key.
-        let broken = |error: reqwest::Error| TransferError::Connection { host: self.host(), reason: chain(&error.without_url()) };
+        let broken = |error: reqwest::Error| TransferError::Connection {
+            host: self.host(),
+            reason: chain(&error.without_url()),
+        };
         let response = request.send().await.map_err(broken)?;
         let status = response.status();
         let reason = status.to_string();
@@ -81,7 +87,8 @@ impl Remote for Web {
     fn size<'a>(&'a mut self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>, TransferError>> {
         async move {
             let response = self.send(self.request(Method::HEAD, path)?, "look at", path).await?;
-            let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let length =
+                response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
             Ok(if response.status().is_success() { length } else { None })
         }
         .boxed()

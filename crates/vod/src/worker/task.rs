@@ -148,18 +148,6 @@ impl Task {
         })
     }
 
-    /// Where FFmpeg finds `object`: copied to the step's folder as `name`.
-    pub(crate) async fn download(&self, object: &ObjectRef, name: &str) -> Result<PathBuf> {
-        let path = self.folder.join(name);
-        let mut reader = self.read(object).await?;
-        let mut file = tokio::fs::File::create(&path).await.map_err(|error| failure::disk(&error))?;
-        while let Some(piece) = reader.next().await? {
-            tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await.map_err(|error| failure::disk(&error))?;
-        }
-        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(|error| failure::disk(&error))?;
-        Ok(path)
-    }
-
     /// Stores a result under `name` in the step's own folder of the object store.
     pub(crate) async fn put(&self, name: &str, ready: &Ready) -> Result<ObjectRef> {
         publish::put(&self.client, &self.hold, name, ready, &self.cancel).await

@@ -57,11 +57,13 @@ impl Payload for Film {
         async move {
             let rest = self.bytes.slice(offset as usize..);
             // The first look at the bytes is for the hash.
-            let breaks = if self.read.fetch_add(1, Ordering::Relaxed) == 0 { None } else { self.breaks_at.lock().unwrap().take() };
-            let mut pieces: Vec<io::Result<Bytes>> = (0..rest.len())
-                .step_by(PIECE)
-                .map(|at| Ok(rest.slice(at..(at + PIECE).min(rest.len()))))
-                .collect();
+            let breaks = if self.read.fetch_add(1, Ordering::Relaxed) == 0 {
+                None
+            } else {
+                self.breaks_at.lock().unwrap().take()
+            };
+            let mut pieces: Vec<io::Result<Bytes>> =
+                (0..rest.len()).step_by(PIECE).map(|at| Ok(rest.slice(at..(at + PIECE).min(rest.len())))).collect();
             if let Some(at) = breaks {
                 pieces.truncate(at / PIECE);
                 pieces.push(Err(io::Error::other("the worker lost the file")));
@@ -216,7 +218,9 @@ async fn a_server_that_is_away_is_a_passing_error() {
         let profile = match protocol {
             "http" => json!({ "protocol": "http", "url": format!("http://127.0.0.1:{port}/") }),
             "ftp" => json!({ "protocol": "ftp", "host": "127.0.0.1", "port": port, "user": "a", "password": "b" }),
-            _ => json!({ "protocol": "sftp", "host": "127.0.0.1", "port": port, "user": "a", "password": "b", "host_key": "SHA256:x" }),
+            _ => {
+                json!({ "protocol": "sftp", "host": "127.0.0.1", "port": port, "user": "a", "password": "b", "host_key": "SHA256:x" })
+            }
         };
         let error = send(&profile, &Film::of(10), "a").await.unwrap_err();
         assert!(error.is_transient(), "{protocol}: {error}");
@@ -246,7 +250,11 @@ async fn fetched(url: &str, auth: Option<vod::protocol::Credentials>, offset: u6
 async fn sources_are_read_from_anywhere_on() {
     let film = Film::of(500_000).bytes;
     let credentials = |user: &str, password: &str| {
-        Some(vod::protocol::Credentials { user: Some(user.to_owned()), password: Some(password.to_owned()), headers: Vec::new() })
+        Some(vod::protocol::Credentials {
+            user: Some(user.to_owned()),
+            password: Some(password.to_owned()),
+            headers: Vec::new(),
+        })
     };
     let (ftp, ssh, s3) = (Ftp::start(), Ssh::start(), S3::start());
     for folder in [ftp.folder(), ssh.folder(), s3.bucket_folder()] {

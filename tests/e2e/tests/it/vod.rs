@@ -15,8 +15,26 @@ const PREPARED: Duration = Duration::from_secs(120);
 fn film(folder: &Path, name: &str) -> String {
     let path = folder.join(name).to_string_lossy().into_owned();
     let (made, complaints) = Encoder::run(&[
-        "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25,format=yuv420p", "-f", "lavfi", "-i", "sine=sample_rate=48000",
-        "-t", "6", "-c:v", "mpeg4", "-q:v", "3", "-g", "50", "-c:a", "mp2", "-y", &path,
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=640x360:rate=25,format=yuv420p",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=sample_rate=48000",
+        "-t",
+        "6",
+        "-c:v",
+        "mpeg4",
+        "-q:v",
+        "3",
+        "-g",
+        "50",
+        "-c:a",
+        "mp2",
+        "-y",
+        &path,
     ])
     .wait(PREPARED);
     assert!(made, "no film: {complaints}");
@@ -49,7 +67,8 @@ fn a_film_goes_from_the_command_line_to_a_player() {
     assert!(asset.starts_with("ast_"), "{page}");
     assert!(said(&platform, &["assets", "list"]).contains("Test film"));
 
-    for path in [format!("/vod/{asset}/index.m3u8"), format!("/vod/{asset}/manifest.mpd"), format!("/vod/{asset}.mp4")] {
+    for path in [format!("/vod/{asset}/index.m3u8"), format!("/vod/{asset}/manifest.mpd"), format!("/vod/{asset}.mp4")]
+    {
         let url = platform.url(&path);
         assert_eq!(decode(&url, 6, &[]), "", "{path}\n{}", platform.log());
         let pictures = packets(&url, 10, &[]).iter().filter(|packet| packet.kind == "video").count();

@@ -28,7 +28,10 @@ use crate::Error;
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An operation: a transaction's body. It may be run again, so it changes nothing but the database.
-pub(crate) trait Body<T>: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static {}
+pub(crate) trait Body<T>:
+    for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static
+{
+}
 impl<T, F> Body<T> for F where F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static {}
 
 /// The database behind a catalogue.

@@ -123,11 +123,9 @@ async fn insert_step(
     seq: i64,
     known: &HashMap<String, Known>,
 ) -> Result<StepId> {
-    const INSERT: &str = concat!(
-        "INSERT INTO steps (id, job, asset, tenant, name, seq, kind, rendition, cap, class, weight, spec, optional, wall_ms, \
+    const INSERT: &str = "INSERT INTO steps (id, job, asset, tenant, name, seq, kind, rendition, cap, class, weight, spec, optional, wall_ms, \
          priority, job_created, state, waiting, lane, lane_since, attempts_max, ready_at, created) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $20, $20)"
-    );
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $20, $20)";
     if !usable(&step.cap) {
         let why = format!("step {:?} asks for {:?}; capabilities are of a-z, 0-9, _, - and .", step.name, step.cap);
         return Err(Error::Refused { why });
