@@ -209,7 +209,9 @@ impl Manager {
         let job = self.job_for(&asset, asset.recipe.clone());
         let id = job.id.clone();
         self.catalogue().create_asset(&asset, Some(job)).await?;
-        Ok((asset, id))
+        // Its times are the catalogue's.
+        let stored = self.catalogue().asset(&asset.id).await?;
+        Ok((stored.unwrap_or(asset), id))
     }
 
     pub(crate) async fn asset_of(&self, source: Source, new: NewAsset) -> Result<Asset, ManagerError> {

