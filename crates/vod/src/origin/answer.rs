@@ -35,7 +35,7 @@ impl Keep {
         match self {
             Self::Forever => "public, max-age=31536000, immutable",
             Self::Growing => "public, max-age=2",
-            Self::Settled => "public, max-age=60",
+            Self::Settled => "public, max-age=10",
         }
     }
 }

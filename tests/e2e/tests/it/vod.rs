@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Encoder, Platform, binary, decode, packets, upload_in_browser};
+use e2e::{Encoder, Platform, binary, decode, eventually, packets, upload_in_browser};
 
 /// Preparing a clip of seconds, on a machine that does other things as well.
 const PREPARED: Duration = Duration::from_secs(120);
@@ -80,7 +80,9 @@ fn a_film_goes_from_the_command_line_to_a_player() {
     assert!(platform.get(&format!("/vod/{asset}/storyboard.vtt")).text().contains("#xywh="));
 
     said(&platform, &["assets", "delete", &asset]);
-    assert_eq!(platform.get(&format!("/vod/{asset}/index.m3u8")).status, 404);
+    eventually("the film is gone from the edge, too", Duration::from_secs(30), || {
+        (platform.get(&format!("/vod/{asset}/index.m3u8")).status == 404).then_some(())
+    });
 }
 
 #[test]
