@@ -24,6 +24,8 @@ summary() {
   exit "$code"
 }
 trap summary EXIT
+# A run that is stopped from outside is not a good one.
+trap 'exit 129' HUP INT TERM
 
 must() {
   step "$@" || exit 1
