@@ -13,6 +13,9 @@ fn assert_never_regresses(samples: &[Sample]) {
     assert!(samples.is_sorted_by(|a, b| a.dts < b.dts && a.pts() < b.pts()), "{:?}", samples.iter().map(Sample::pts));
 }
 
+/// Pictures that FFmpeg holds back until its input ends.
+const HELD_BACK_MAX: usize = 12;
+
 /// Pushes everything, stops, and compares each rendition's keyframes with the source's.
 async fn check(published: &Published, preset: &str, sizes: &[(u32, u32)], pictures: &[usize]) {
     let plan = plan(preset, &published.source()).await;
@@ -24,6 +27,10 @@ async fn check(published: &Published, preset: &str, sizes: &[(u32, u32)], pictur
     let pid = bench.ladder.pid().unwrap();
     let last_keyframe = *published.keyframe_pts().last().unwrap();
     bench.until("the last GOP", |bench| bench.samples.values().all(|s| s.last().unwrap().pts() >= last_keyframe)).await;
+    // A stop is patient for seconds, and a machine that runs other tests may need more than that for a whole GOP.
+    let almost =
+        |bench: &Bench| bench.samples.iter().all(|(rendition, s)| s.len() + HELD_BACK_MAX >= pictures[*rendition]);
+    bench.until("almost every picture", almost).await;
     assert!(bench.others.is_empty(), "{:?}", bench.others);
     let (tracks, samples) = bench.stop().await;
     assert_goes_away(pid);
