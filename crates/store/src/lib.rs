@@ -1,6 +1,7 @@
-//! Objects behind one door: bytes under a [`Key`], on local disk, in a bucket or in memory.
+//! What must not be lost, behind two doors: the catalogue (assets, jobs, steps and leases, uploads, tokens, events) in SQLite or
+//! Postgres, and objects, which are bytes under a [`Key`], on local disk, in a bucket or in memory.
 //!
-//! It deliberately does not know what the objects are. Start from [`Objects`].
+//! It deliberately does not know what a step does or what the objects are. Start from [`catalogue::Catalogue`] and [`Objects`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), store::Error> {
